@@ -1,0 +1,2 @@
+"""What happened, in order, durably: the event log and the recording folder.
+"""

@@ -1,0 +1,70 @@
+"""Every error class of the project. Each message says what is wrong, where, and what to do about it.
+
+::
+
+    WalkoutError
+    ├── SettingsError        a setting that cannot be used: file, key and remedy
+    ├── StoreError           a store folder that cannot be read: file, line and remedy
+    ├── RecordingError       a recording that cannot be read at all (a damaged stretch is a Gap, not an error)
+    ├── CodecError           bytes that are no record of ours
+    ├── LogError             the event log cannot be reached or refuses
+    ├── BillingError
+    │   ├── IllegalMove      a status change that the table of legal moves does not hold
+    │   ├── ConflictError    the same id again with other contents
+    │   ├── NotFoundError    no such visit, charge or receipt
+    │   ├── PricingError     a line that cannot be priced
+    │   └── PaymentDeclined  the provider said no
+    └── WorkerError          a process of ours that would not start or stay up
+"""
+
+
+class WalkoutError(Exception):
+    """Anything this project raises on purpose; the CLI prints it without a traceback."""
+
+
+class SettingsError(WalkoutError):
+    """A setting that cannot be used."""
+
+
+class StoreError(WalkoutError):
+    """A store folder that cannot be read."""
+
+
+class RecordingError(WalkoutError):
+    """A recording that cannot be read at all."""
+
+
+class CodecError(WalkoutError):
+    """Bytes that are no record of ours."""
+
+
+class LogError(WalkoutError):
+    """The event log cannot be reached or refuses."""
+
+
+class BillingError(WalkoutError):
+    """Something the books do not allow."""
+
+
+class IllegalMove(BillingError):
+    """A status change that the table of legal moves does not hold."""
+
+
+class ConflictError(BillingError):
+    """The same id again with other contents."""
+
+
+class NotFoundError(BillingError):
+    """No such visit, charge or receipt."""
+
+
+class PricingError(BillingError):
+    """A basket line that cannot be priced."""
+
+
+class PaymentDeclined(BillingError):
+    """The payment provider said no; nothing was taken."""
+
+
+class WorkerError(WalkoutError):
+    """A process of ours that would not start or stay up."""

@@ -1,0 +1,2 @@
+"""Who is inside: visits opened and closed.
+"""

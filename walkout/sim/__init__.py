@@ -1,0 +1,2 @@
+"""A store that never opened: simulated plates and bodies with exact truth.
+"""
