@@ -148,3 +148,11 @@ class GateEvent:
     kind: GateEventKind
     visit_id: str
     track_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """``source`` promises: everything it saw up to ``t_ns`` has been published. Lets readers wait for order."""
+
+    source: str
+    t_ns: int
