@@ -14,6 +14,7 @@
     │   ├── NotFoundError    no such visit, charge or receipt
     │   ├── PricingError     a line that cannot be priced
     │   └── PaymentDeclined  the provider said no
+    ├── SceneError           a simulated script that could not happen in a store
     └── WorkerError          a process of ours that would not start or stay up
 """
 
@@ -64,6 +65,10 @@ class PricingError(BillingError):
 
 class PaymentDeclined(BillingError):
     """The payment provider said no; nothing was taken."""
+
+
+class SceneError(WalkoutError):
+    """A simulated script that could not happen in a store."""
 
 
 class WorkerError(WalkoutError):
