@@ -51,7 +51,7 @@ class LoadCellBatch:
     @property
     def end_ns(self) -> int:
         """When the sample after the last one is due."""
-        return self.t0_ns + round(self.grams.shape[0] * 1e9 / self.rate_hz)
+        return self.t0_ns + round(len(self.grams) * 1e9 / self.rate_hz)
 
 
 @dataclass(frozen=True, slots=True)

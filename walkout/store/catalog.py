@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
+from walkout.domain.clock import NS_PER_S
 from walkout.domain.sensing import PlateId
 from walkout.domain.shopping import Facing, PriceList, Product
 from walkout.store.layout import Layout
@@ -27,13 +29,18 @@ class Planogram:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Store:
-    """One store: its name and currency, layout, products by barcode and planogram."""
+    """One store: name, currency, layout, products by barcode, planogram; ``timezone`` is an IANA name."""
 
     name: str
     currency: str
     layout: Layout
     products: dict[str, Product]
     planogram: Planogram = field(default_factory=lambda: Planogram(()))
+    timezone: str = "UTC"
+
+    def local_day(self, t_ns: int) -> date:
+        """The calendar day at the store; planogram dates are meant in it. ``t_ns``: nanoseconds UTC."""
+        return datetime.fromtimestamp(t_ns // NS_PER_S, ZoneInfo(self.timezone)).date()
 
     def price_list(self) -> PriceList:
         """The prices that the catalog holds; a product without one is left out."""
@@ -50,3 +57,43 @@ def facings_by_plate(facings: Iterable[Facing]) -> dict[PlateId, tuple[Facing, .
         for plate in facing.plates:
             found.setdefault(plate, []).append(facing)
     return {plate: tuple(there) for plate, there in found.items()}
+
+
+def barcode_fault(barcode: str) -> str | None:
+    """Why ``barcode`` is no GTIN-8, -12, -13, -14 or UPC-E with a right check digit; None when it is one.
+
+    A fault is told, never mended: receipts carry the barcode as recorded. Digits and weights by
+    the GS1 General Specifications, section 7.9; the expansion of UPC-E by figure 5.2.2.4.2-1 there.
+    """
+    if not barcode.isascii() or not barcode.isdigit():
+        return "is not made of digits alone"
+    if len(barcode) in (8, 12, 13, 14) and _check_digit_fits(barcode):
+        return None
+    if len(barcode) == 8 and barcode[0] in "01" and _check_digit_fits(_expand_upc_e(barcode)):
+        return None
+    if 9 <= len(barcode) < 12 and _check_digit_fits(barcode.zfill(12)):
+        return f"has lost its leading zeros, it would be right as {barcode.zfill(12)}"
+    if len(barcode) in (8, 12, 13, 14):
+        return "has a wrong check digit"
+    return f"has {len(barcode)} digits, a GTIN has 8, 12, 13 or 14"
+
+
+def _check_digit_fits(digits: str) -> bool:
+    """Weights 3, 1, 3, ... from the right of the body, the sum with the check digit a multiple of ten."""
+    body = sum(int(digit) * (3 if index % 2 == 0 else 1) for index, digit in enumerate(reversed(digits[:-1])))
+    return (body + int(digits[-1])) % 10 == 0
+
+
+def _expand_upc_e(code: str) -> str:
+    """The twelve digits that eight digits of UPC-E (number system, six digits, check digit) stand for."""
+    system, body, check = code[0], code[1:7], code[7]
+    rule = int(body[5])
+    if rule <= 2:
+        middle = body[:2] + body[5] + "0000" + body[2:5]
+    elif rule == 3:
+        middle = body[:3] + "00000" + body[3:5]
+    elif rule == 4:
+        middle = body[:4] + "00000" + body[4]
+    else:
+        middle = body[:5] + "0000" + body[5]
+    return system + middle + check

@@ -25,7 +25,7 @@ class Plate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shelf:
-    """One level; ``pose`` relative to its gondola, ``size_m`` = (width, depth, clear height above the plates)."""
+    """One level; ``pose`` relative to its gondola, ``size_m`` = (width, depth, clear height above)."""
 
     shelf_id: ShelfId
     pose: Pose
