@@ -1,4 +1,4 @@
-"""A store folder: ``store.toml`` (gondolas, zones, cameras), ``plates.csv``, ``products.csv``, ``planogram.csv``.
+"""A store folder: ``store.toml`` (furniture, zones, cameras) with plates, products and planogram as CSV beside it.
 
 Lengths are metres, rotations are vectors (axis times angle in radians), every pose relative to its parent;
 prices are decimal text in the store's currency; a facing holds from ``valid_from`` to before ``valid_to``.
