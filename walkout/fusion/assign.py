@@ -19,11 +19,13 @@ from walkout.domain.sensing import PlateId, WeightEvent
 from walkout.domain.shopping import Facing, Item, Product
 from walkout.fusion.evidence import LOG_RATIO_LIMIT, log_sum
 from walkout.fusion.items import (
+    OUTLIER_RANGE_G,
     VARIETY_LOG_PRIOR,
     Change,
     ItemHypothesis,
     change_of,
     count_log_prior,
+    free_split_log,
     picks,
     stranger_log_likelihood,
 )
@@ -46,11 +48,13 @@ HANDED_LOG_PRIOR = math.log(0.02)
 HOME_SHARE = 0.6
 #: Spread of a unit weighed twice by this store's plates, relative: the same unit, so only the sensor.
 REWEIGH_SIGMA = 0.012
+#: Goods that a shopper put on these plates are as likely to be taken from there as what belongs there.
+STRAY_LOG_PRIOR = math.log(0.5)
 #: Two or more units put back at once.
 PAIR_PUT_LOG_PRIOR = math.log(0.08)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Held:
     """One unit in a basket: what it is and what it weighed when it left the shelf (grams)."""
 
@@ -58,7 +62,7 @@ class Held:
     grams: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Placed:
     """One unit that a shopper put where the planogram does not expect it."""
 
@@ -79,6 +83,8 @@ class Cause:
         """The visits that took part."""
         return tuple(visit for visit, _ in self.parts if visit is not None)
 
+
+Unit = TypeVar("Unit", Held, Placed)
 
 NOTHING = Cause(0, ((None, ()),))
 
@@ -170,8 +176,8 @@ def _noise_log(change: Change) -> float:
     """No goods of ours moved: noise of the plate for small changes, nobody's doing for large ones."""
     z = change.total / NOISE_SIGMA_G
     noise = NOISE_LOG_PRIOR - 0.5 * z * z - math.log(NOISE_SIGMA_G * math.sqrt(2 * math.pi))
-    nobody = NOBODY_LOG_PRIOR - math.log(1000.0)
-    return float(np.logaddexp(noise, nobody)) - (len(change.grams) - 1) * math.log(20.0)
+    nobody = NOBODY_LOG_PRIOR - math.log(OUTLIER_RANGE_G)
+    return float(np.logaddexp(noise, nobody)) + free_split_log(change)
 
 
 def _extend(
@@ -197,16 +203,16 @@ def _persons(clue: Clue) -> list[tuple[str, float]]:
 def _explain_pick(story: Story, change: Change, clue: Clue, base: Sequence[ItemHypothesis]) -> list[Story]:
     """Each likely multiset, taken by each person, or by two of them at once."""
     told: list[Story] = []
-    options: list[tuple[ItemHypothesis, Placed | None]] = [(one, None) for one in base]
-    options += [(_from_stray(change, stray), stray) for stray in _strays_on(story, clue.event)]
-    for option, stray in options:
-        misplaced = tuple(one for one in story.misplaced if one is not stray)
+    options: list[tuple[ItemHypothesis, tuple[Placed, ...]]] = [(one, ()) for one in base]
+    options += [(_from_strays(change, strays), strays) for strays in _strays_on(story, clue.event)]
+    for option, strays in options:
+        misplaced = tuple(one for one in story.misplaced if all(one is not stray for stray in strays))
         for visit, ratio in _persons(clue):
             taken = tuple(Held(barcode, grams) for barcode, grams in option.units)
             baskets = story.with_basket(visit, story.basket(visit) + taken)
             cause = Cause(-1, ((visit, option.items),))
             told.append(_extend(story, clue, cause, option.log_likelihood + ratio, baskets, misplaced))
-        if stray is None and len(clue.hands) > 1:
+        if not strays and len(clue.hands) > 1:
             told.extend(_shared_picks(story, clue, option))
     return told
 
@@ -244,17 +250,23 @@ def _as_items(units: Iterable[tuple[str, float]]) -> tuple[Item, ...]:
     return tuple(Item(barcode, count) for barcode, count in sorted(counts.items()))
 
 
-def _strays_on(story: Story, event: WeightEvent) -> list[Placed]:
-    """Misplaced goods on the plates that moved, one of each kind."""
+def _strays_on(story: Story, event: WeightEvent) -> list[tuple[Placed, ...]]:
+    """Misplaced goods on the plates that moved, singly and in pairs, one of each kind."""
     moved = set(event.plates)
-    return list({one.barcode: one for one in story.misplaced if moved & set(one.plates)}.values())
+    return _bundles(tuple(one for one in story.misplaced if moved & set(one.plates)))
 
 
-def _from_stray(change: Change, stray: Placed) -> ItemHypothesis:
+def _from_strays(change: Change, strays: tuple[Placed, ...]) -> ItemHypothesis:
     """Somebody takes what somebody had put there: its weight is known from when it was put."""
-    log_likelihood = stranger_log_likelihood(change, stray.grams, 1, REWEIGH_SIGMA)
-    log_likelihood += math.log(0.5) + count_log_prior([1])
-    return ItemHypothesis((Item(stray.barcode, 1),), (change.total,), log_likelihood)
+    expected = sum(stray.grams for stray in strays)
+    items = _as_items((stray.barcode, stray.grams) for stray in strays)
+    log_likelihood = stranger_log_likelihood(change, expected, 1, REWEIGH_SIGMA) + STRAY_LOG_PRIOR
+    log_likelihood += count_log_prior([item.quantity for item in items])
+    unit_g = tuple(
+        change.total * sum(one.grams for one in strays if one.barcode == item.barcode) / expected / item.quantity
+        for item in items
+    )
+    return ItemHypothesis(items, unit_g, log_likelihood)
 
 
 def _explain_put(story: Story, change: Change, clue: Clue, shelves: Shelves) -> list[Story]:
@@ -280,16 +292,18 @@ def _explain_put(story: Story, change: Change, clue: Clue, shelves: Shelves) -> 
                 # Credited to the basket it came out of; the hand that put it down may be another's.
                 cause = Cause(1, ((owner, items),))
                 told.append(_extend(story, clue, cause, gain, baskets, story.misplaced + strays))
-    foreign = FOREIGN_LOG_PRIOR - math.log(2000.0) - (len(change.grams) - 1) * math.log(max(change.total, 20.0))
+    foreign = FOREIGN_LOG_PRIOR - math.log(OUTLIER_RANGE_G) + free_split_log(change)
     best = max((ratio for _, ratio in _persons(clue)), default=0.0)
     told.append(_extend(story, clue, NOTHING, foreign + max(best, 0.0), (), ()))
     return told
 
 
-def _bundles(held: tuple[Held, ...]) -> list[tuple[Held, ...]]:
+def _bundles(units: tuple[Unit, ...]) -> list[tuple[Unit, ...]]:
     """Single units and pairs that can be told apart by kind."""
-    singles = {one.barcode: (one,) for one in held}
-    pairs = {tuple(sorted((a.barcode, b.barcode))): (a, b) for a, b in combinations(held, 2)}
+    singles: dict[str, tuple[Unit, ...]] = {one.barcode: (one,) for one in units}
+    pairs: dict[tuple[str, ...], tuple[Unit, ...]] = {
+        tuple(sorted((a.barcode, b.barcode))): (a, b) for a, b in combinations(units, 2)
+    }
     return [*singles.values(), *pairs.values()]
 
 

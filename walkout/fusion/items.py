@@ -158,8 +158,12 @@ def stranger_log_likelihood(
     ``pack_sigma`` replaces the spread of labels where a unit has been weighed before.
     """
     sigma = float(np.sqrt((change.sigma**2).sum()))
-    free = (len(change.grams) - 1) * math.log(1.0 / max(abs(change.total), 20.0))
-    return log_mass(change.total, unit_g, count, sigma, pack_sigma) + free
+    return log_mass(change.total, unit_g, count, sigma, pack_sigma) + free_split_log(change)
+
+
+def free_split_log(change: Change) -> float:
+    """Log density of how a mass splits over the facings when nothing says how: uniform in every entry but one."""
+    return -(len(change.grams) - 1) * math.log(max(abs(change.total), 20.0))
 
 
 def count_log_prior(counts: Iterable[int]) -> float:
