@@ -1,0 +1,297 @@
+"""Batches of load-cell readings to weight events: ``StepDetector.feed``.
+
+One ``_Controller`` per source. Every tenth of a second all its plates are looked at together (``_tick``): plates at rest
+that leave their level or fail the two-window test (Basseville and Nikiforov 1993, ch. 2: for a known variance the
+generalised likelihood ratio of a jump is the squared difference of the two window means) are *moving*; moving plates
+that lie still for a settle window are measured (``moves``). Finished moves wait until no neighbour that may belong to
+the same action is moving, then become one event per action (``grouping``).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from walkout.domain.ids import derived_id
+from walkout.domain.sensing import Gap, LoadCellBatch, PlateId, WeightEvent, WeightEventKind
+from walkout.shelf.baseline import Baseline, Floats, PlateHealth
+from walkout.shelf.grid import HOP_S, History, SampleGrid
+from walkout.shelf.grouping import REACH_PLATES, TOGETHER_S, gather
+from walkout.shelf.moves import REST_HOPS, RUN_UP_HOPS, WINDOW_HOPS, Look, Move, is_rest, measure
+
+
+@dataclass(frozen=True, slots=True)
+class StepSettings:
+    """Limits of the detector; seconds, grams, sigmas.
+
+    ``min_step_g``: on real noise the two-window test has no false step at 6 g or more (research, 1.1 plate-hours);
+    the lightest product is to be 10 g. ``step_sigmas``: at six sigmas normal noise fails once in 5e8 looks.
+    ``trigger_g``, ``trigger_sigmas``: when a plate counts as moving; only costs a look, so below the former two.
+    ``touch_g``: the lightest press worth telling; fingers press with 47 g (measured). ``patience_s``: a plate that never
+    rests is measured after this long, with a wider sigma. ``learn_s``: first levels are learnt from this stretch.
+    """
+
+    min_step_g: float = 6.0
+    step_sigmas: float = 6.0
+    trigger_g: float = 4.0
+    trigger_sigmas: float = 5.0
+    touch_g: float = 10.0
+    touch_sigmas: float = 8.0
+    patience_s: float = 8.0
+    learn_s: float = 1.5
+
+
+#: Events begin at most this long before the hop in which they were noticed.
+_RUN_UP_S = (RUN_UP_HOPS + WINDOW_HOPS) * HOP_S
+
+
+class StepDetector:
+    """Weight events of any number of controllers, each with its own shelves, plates, clock and rate."""
+
+    def __init__(self, settings: StepSettings | None = None) -> None:
+        self._settings = settings or StepSettings()
+        self._controllers: dict[str, _Controller] = {}
+        self._promised_ns = 0
+
+    def feed(self, batch: LoadCellBatch) -> list[WeightEvent | Gap]:
+        """What became certain with this batch. Doubles and stragglers are dropped, losses come back as ``Gap``."""
+        if batch.grams.shape[0] == 0 or not batch.plates:
+            return []
+        watch = self._controllers.get(batch.source)
+        found: list[WeightEvent | Gap] = []
+        if watch is None or watch.plates != batch.plates or watch.grid.rate_hz != batch.rate_hz:
+            if watch is not None:
+                found += watch.finish(self._promised_ns)
+                reason = "the controller's plates or rate changed; levels learnt anew"
+                found.append(Gap(batch.source, watch.grid.end_ns, batch.t0_ns, reason))
+            watch = self._controllers[batch.source] = _Controller(batch, self._settings)
+        return found + watch.feed(batch, self._promised_ns)
+
+    def flush(self) -> list[WeightEvent | Gap]:
+        """End of the stream: measure what still moves with the readings at hand."""
+        return [item for watch in self._controllers.values() for item in watch.finish(self._promised_ns)]
+
+    def settled_until_ns(self) -> int:
+        """No event that starts before this can still come. Never goes back; a silent controller is not waited for."""
+        if self._controllers:
+            newest = max(watch.grid.end_ns for watch in self._controllers.values())
+            quiet_limit = newest - round((self._settings.patience_s + _RUN_UP_S) * 1e9)
+            until = min(watch.settled_until_ns() for watch in self._controllers.values())
+            self._promised_ns = max(self._promised_ns, until, quiet_limit)
+        return self._promised_ns
+
+    def health(self) -> dict[PlateId, PlateHealth]:
+        """What every plate's readings say about the plate itself."""
+        return {
+            plate: state
+            for watch in self._controllers.values()
+            for plate, state in zip(watch.plates, watch.health(), strict=True)
+        }
+
+
+class _Controller:
+    """The plates behind one controller."""
+
+    def __init__(self, batch: LoadCellBatch, settings: StepSettings) -> None:
+        self.plates = batch.plates
+        self._source = batch.source
+        self._settings = settings
+        shelf_ids = sorted({plate.shelf_id for plate in batch.plates})
+        self._shelf_of = np.array([shelf_ids.index(plate.shelf_id) for plate in batch.plates])
+        self._position = np.array([plate.plate for plate in batch.plates])
+        self.grid = SampleGrid(batch.rate_hz)
+        self._patience = round(settings.patience_s / HOP_S)
+        self._reset()
+
+    def _reset(self) -> None:
+        count = len(self.plates)
+        self._hop_n = self.grid.hop_n
+        self._history = History(count, self._hop_n, self._patience + RUN_UP_HOPS + 4 * WINDOW_HOPS)
+        self._baseline = Baseline(self._shelf_of, self._hop_n / self.grid.rate_hz)
+        self._moving = np.zeros(count, bool)
+        self._trigger = np.zeros(count, np.int64)
+        self._rest_since = np.zeros(count, np.int64)
+        self._shaken = np.ones(count)
+        self._pending: dict[int, list[Move]] = {}
+        self._learnt = False
+
+    def feed(self, batch: LoadCellBatch, promised_ns: int) -> list[WeightEvent | Gap]:
+        placed = self.grid.place(batch)
+        found: list[WeightEvent | Gap] = [placed.gap] if placed.gap else []
+        if placed.restart:
+            self._reset()
+        if placed.outage:
+            found = self._measure(np.flatnonzero(self._moving), False, promised_ns) + found
+        if placed.lost:
+            found += self._take(np.full((placed.lost, len(self.plates)), np.nan, np.float32), promised_ns)
+        return found + self._take(placed.samples, promised_ns)
+
+    def finish(self, promised_ns: int) -> list[WeightEvent | Gap]:
+        """Measure whatever moves, emit whatever waits."""
+        if self._learnt:
+            self._close(np.flatnonzero(self._moving), self._history.end - 1, settled=False)
+        return self._emit(promised_ns, final=True)
+
+    def settled_until_ns(self) -> int:
+        """Start of the earliest event that may still come from here."""
+        earliest = (self._history.end - RUN_UP_HOPS - WINDOW_HOPS) * self._hop_n
+        if self._moving.any():
+            earliest = min(earliest, (int(self._trigger[self._moving].min()) - RUN_UP_HOPS - WINDOW_HOPS) * self._hop_n)
+        for moves in self._pending.values():
+            earliest = min(earliest, *(move.start for move in moves))
+        return self.grid.time_ns(earliest)
+
+    def health(self) -> list[PlateHealth]:
+        return self._baseline.health()
+
+    def _measure(self, columns: NDArray[np.intp], settled: bool, promised_ns: int) -> list[WeightEvent | Gap]:
+        self._close(columns, self._history.end - 1, settled)
+        return self._emit(promised_ns, final=True)
+
+    def _take(self, samples: NDArray[np.float32], promised_ns: int) -> list[WeightEvent | Gap]:
+        found: list[WeightEvent | Gap] = []
+        piece = self._hop_n * 10
+        for at in range(0, samples.shape[0], piece):
+            first = self._history.end
+            self._history.append(samples[at : at + piece])
+            if not self._learnt:
+                self._learn()
+                continue
+            for hop in range(first, self._history.end):
+                self._tick(hop)
+            if self._pending:
+                found += self._emit(promised_ns)
+        return found
+
+    def _learn(self) -> None:
+        if self._history.end < max(round(self._settings.learn_s / HOP_S), 2 * WINDOW_HOPS):
+            return
+        self._baseline.learn(self._history.hops(0, self._history.end), WINDOW_HOPS)
+        self._rest_since[:] = self._history.end - WINDOW_HOPS
+        self._learnt = True
+
+    def _tick(self, hop: int) -> None:
+        """Look at all plates as of hop number ``hop``."""
+        base, conf = self._baseline, self._settings
+        window = self._history.hops(hop - 2 * WINDOW_HOPS + 1, hop + 1).astype(np.float64)
+        now = window[-1]
+        deviation: Floats = now - window[-WINDOW_HOPS:-1].mean(axis=0)
+        step: Floats = window[-WINDOW_HOPS:].mean(axis=0) - window[:-WINDOW_HOPS].mean(axis=0)
+        base.shaking(deviation)
+        base.observe_health(now, deviation)
+        self._wake(now, hop)
+        steady = hop - self._rest_since >= 2 * WINDOW_HOPS - 1
+        away = np.abs(now - base.level) > np.maximum(conf.trigger_sigmas * base.sigma_hop * base.shake, conf.trigger_g)
+        jump = np.abs(step) > np.maximum(conf.trigger_sigmas * base.sigma_step * base.shake, conf.trigger_g)
+        new = ~self._moving & (away | (jump & steady))
+        self._moving |= new
+        self._trigger[new] = hop
+        self._shaken = np.where(new, base.shake, np.maximum(self._shaken, base.shake))
+        if self._moving.any():
+            self._settle(window[-REST_HOPS:], hop)
+        base.follow(now, deviation, step, ~self._moving, steady)
+
+    def _wake(self, now: Floats, hop: int) -> None:
+        """A plate that speaks for the first time rests at what it says."""
+        born = np.isnan(self._baseline.level) & np.isfinite(now)
+        if born.any():
+            self._baseline.level[born] = now[born]
+            self._rest_since[born] = hop
+
+    def _settle(self, window: Floats, hop: int) -> None:
+        base = self._baseline
+        rest = self._moving & is_rest(window, base.sigma_hop * base.shake) & (hop - self._trigger >= REST_HOPS - 1)
+        if rest.any():
+            self._close(np.flatnonzero(rest), hop, settled=True)
+        weary = self._moving & (hop - self._trigger >= self._patience)
+        if weary.any():
+            self._close(np.flatnonzero(weary), hop, settled=False)
+
+    def _close(self, columns: NDArray[np.intp], hop: int, settled: bool) -> None:
+        """Measure the moves of ``columns`` that end with ``hop``; the plates rest at their new levels from here on."""
+        base = self._baseline
+        for column in columns.tolist():
+            first = max(self._history.first, int(self._trigger[column]) - RUN_UP_HOPS - 2 * WINDOW_HOPS)
+            shake = float(base.shake[column])
+            look = Look(
+                column=column,
+                hops=self._history.hops(first, hop + 1)[:, column].astype(np.float64),
+                samples=self._history.samples(first, hop + 1)[:, column].astype(np.float64),
+                first=first,
+                hop_n=self._hop_n,
+                trigger=int(self._trigger[column]),
+                rest_since=int(self._rest_since[column]),
+                level=float(base.level[column]),
+                sigma_hop=float(base.sigma_hop[column]) * shake,
+                sigma_step=float(base.sigma_step[column]) * shake,
+                settled=settled,
+            )
+            move = measure(look)
+            self._pending.setdefault(int(self._shelf_of[column]), []).append(move)
+            tail = look.hops[-REST_HOPS:]
+            if np.isfinite(tail).any():
+                base.level[column] = float(np.nanmean(tail))
+            if not settled:
+                base.sigma_hop[column] = max(base.sigma_hop[column], float(np.nan_to_num(np.nanstd(look.hops[-20:]))))
+            self._rest_since[column] = hop - REST_HOPS + 1
+            self._moving[column] = False
+
+    def _emit(self, promised_ns: int, final: bool = False) -> list[WeightEvent | Gap]:
+        """Events of all groups that nothing can join any more."""
+        found: list[WeightEvent | Gap] = []
+        for shelf, moves in list(self._pending.items()):
+            left: list[Move] = []
+            for group in gather(moves, lambda column: int(self._position[column]), self.grid.rate_hz):
+                if not final and self._may_grow(shelf, group):
+                    left += group
+                    continue
+                event = self._event(group, promised_ns)
+                if event is not None:
+                    found.append(event)
+            if left:
+                self._pending[shelf] = left
+            else:
+                del self._pending[shelf]
+        return found
+
+    def _may_grow(self, shelf: int, group: list[Move]) -> bool:
+        """Whether a plate within reach that still moves, or has yet to be noticed, may belong to ``group``."""
+        last = max(move.step for move in group)
+        if self._history.end * self._hop_n - last < WINDOW_HOPS * self._hop_n:
+            return True
+        near = self._moving & (self._shelf_of == shelf)
+        near &= (self._trigger - WINDOW_HOPS) * self._hop_n <= last + TOGETHER_S * self.grid.rate_hz
+        if not near.any():
+            return False
+        columns = [move.column for move in group]
+        distance = np.abs(self._position[near][:, None] - self._position[columns][None, :])
+        return bool((distance <= REACH_PLATES).any())
+
+    def _event(self, group: list[Move], promised_ns: int) -> WeightEvent | None:
+        """The event of one group of moves, or None where nothing but noise can be claimed."""
+        conf = self._settings
+        kind = WeightEventKind.TOUCH
+        total, sigma = sum(m.delta_g for m in group), sum(m.sigma_g**2 for m in group) ** 0.5
+        if abs(total) >= max(conf.step_sigmas * sigma, conf.min_step_g) or any(
+            abs(m.delta_g) >= max(conf.step_sigmas * m.sigma_g, conf.min_step_g) for m in group
+        ):
+            kind = WeightEventKind.STEP
+        elif not any(m.peak_g >= max(conf.touch_sigmas * m.quiet_g, conf.touch_g) for m in group):
+            return None
+        members: dict[int, list[Move]] = {}
+        for move in sorted(group, key=lambda m: int(self._position[m.column])):
+            members.setdefault(move.column, []).append(move)
+        plates = tuple(self.plates[column] for column in members)
+        main = max(group, key=lambda m: abs(m.delta_g))
+        start_ns = max(self.grid.time_ns(min(m.start for m in group)), promised_ns)
+        return WeightEvent(
+            event_id=derived_id("weight-event", self._source, *(str(plate) for plate in plates), start_ns),
+            plates=plates,
+            delta_g=tuple(sum(m.delta_g for m in moves) for moves in members.values()),
+            sigma_g=tuple(sum(m.sigma_g**2 for m in moves) ** 0.5 for moves in members.values()),
+            start_ns=start_ns,
+            step_ns=max(self.grid.time_ns(main.step), start_ns),
+            end_ns=max(self.grid.time_ns(max(m.end for m in group)), start_ns),
+            kind=kind,
+            settled=all(m.settled for m in group),
+        )
