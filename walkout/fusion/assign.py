@@ -304,7 +304,7 @@ def _bundles(units: tuple[Unit, ...]) -> list[tuple[Unit, ...]]:
     pairs: dict[tuple[str, ...], tuple[Unit, ...]] = {
         tuple(sorted((a.barcode, b.barcode))): (a, b) for a, b in combinations(units, 2)
     }
-    return [*singles.values(), *pairs.values()]
+    return list(singles.values()) + list(pairs.values())
 
 
 def _put_log(change: Change, event: WeightEvent, units: tuple[Held, ...], shelves: Shelves) -> float:
