@@ -23,6 +23,15 @@ _ONSET_FLOOR_G = 1.0
 RUN_UP_HOPS = 20
 #: Hops of the two-window test on either side.
 WINDOW_HOPS = 7
+#: At most this much of a rest is averaged for a level: drift eats the gain of more (measured, 2 s is no better).
+_LEVEL_HOPS = 10
+#: The shortest pause between two picks by one hand: a quarter of a second (fastest repeats are 0.6 s apart).
+_PAUSE_HOPS = 3
+#: Goods off the plate for a second have been picked and put back; for less, lifted and set down (a touch).
+_LIFTED_HOPS = 10
+#: A level inside a move must differ from those beside it by this much.
+_LIFTED_SIGMAS = 6.0
+_LIFTED_G = 6.0
 #: Readings averaged for the moment of the step: one period of the lowest measured shelf mode (8 Hz).
 _SMOOTH = 7
 
@@ -55,6 +64,20 @@ def is_rest(window: Series, sigma: Series) -> NDArray[np.bool_]:
     return calm & (span <= np.maximum(_RANGE_SIGMAS * sigma, _RANGE_FLOOR_G))
 
 
+def approach_hops(hops: Series, before: float) -> int:
+    """How many hops the last move took to come to where the newest hops lie: from 90 % of its height to 10 %.
+
+    ``hops`` begins with the disturbance. A rest must last as long as the move that led to it: the top of a slow press
+    looks flat for a fraction of the time in which the hand came down, whatever the noise.
+    """
+    newest = float(np.nanmean(hops[-REST_HOPS // 2 :]))
+    away = np.abs(np.concatenate(([before], hops)) - newest)
+    height = float(np.nanmax(away))
+    far = np.flatnonzero(away >= 0.9 * height)
+    near = np.flatnonzero(away >= 0.1 * height)
+    return int(near[-1] - far[-1]) if far.size else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What the detector knows of a plate that has come to rest (or ran out of patience).
@@ -77,39 +100,53 @@ class Look:
     settled: bool
 
 
-def measure(look: Look) -> Move:
-    """The move that ends with the newest hop of ``look``."""
-    before_from, before_to = _rest_before(look)
-    before, before_sigma = _mean(look.hops[before_from:before_to], look)
-    if not np.isfinite(before):
-        before, before_sigma = look.level, look.sigma_hop
-    start = _onset(look, before, before_to)
-    if start - before_to > 1:
-        before, before_sigma = _mean(look.hops[max(before_from, start - 1 - 10) : start - 1], look)
-        if not np.isfinite(before):
-            before, before_sigma = look.level, look.sigma_hop
-    after_from = max(start, look.hops.size - REST_HOPS)
-    after, after_sigma = _mean(look.hops[after_from:], look)
-    if not np.isfinite(after):
-        after, after_sigma = before, look.sigma_hop
-    end = _settled_from(look, after, start, after_from)
-    inside = look.hops[start:end] if end > start else look.hops[start:]
-    low, high = min(before, after), max(before, after)
-    peak = float(np.nanmax(np.maximum(inside - high, low - inside), initial=0.0))
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Where a plate lay: mean and its standard deviation, grams; positions in ``Look.hops`` for a pause."""
+
+    mean: float
+    sigma: float
+    start: int = 0
+    stop: int = 0
+
+
+def measure(look: Look) -> list[Move]:
+    """The moves that end with the newest hop of ``look``: one, or several where the plate paused in between."""
+    before, start = _level_before(look)
+    after = _level(look.hops[max(start, look.hops.size - REST_HOPS) :], look, before)
+    end = _settled_from(look, after.mean, start)
+    levels = [before, *pauses(look, before.mean, after.mean, start, end), after]
+    borders = [start, *(border for level in levels[1:-1] for border in (level.start, level.stop)), end]
+    return [_move(look, levels[i], levels[i + 1], borders[2 * i], borders[2 * i + 1]) for i in range(len(levels) - 1)]
+
+
+def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move:
+    """The move between two levels; ``start`` and ``end`` are positions in ``look.hops``."""
+    inside = look.hops[start:end] if end > start else look.hops[start : start + 1]
+    low, high = min(before.mean, after.mean), max(before.mean, after.mean)
+    floor = look.sigma_step / 2**0.5
     at = look.first * look.hop_n
     return Move(
         column=look.column,
         start=at + start * look.hop_n,
-        step=at + _moment(look, before, after, start, end),
+        step=at + _moment(look, before.mean, after.mean, start, end),
         end=at + end * look.hop_n,
-        delta_g=after - before,
-        sigma_g=float(
-            np.hypot(max(before_sigma, look.sigma_step / 2**0.5), max(after_sigma, look.sigma_step / 2**0.5))
-        ),
-        peak_g=peak,
+        delta_g=after.mean - before.mean,
+        sigma_g=float(np.hypot(max(before.sigma, floor), max(after.sigma, floor))),
+        peak_g=float(np.nanmax(np.maximum(inside - high, low - inside), initial=0.0)),
         quiet_g=look.sigma_hop,
         settled=look.settled,
     )
+
+
+def _level_before(look: Look) -> tuple[Level, int]:
+    """Level before the move and the position of its first hop."""
+    rest_from, rest_to = _rest_before(look)
+    level = _level(look.hops[rest_from:rest_to], look, None)
+    start = _onset(look, level.mean, rest_to)
+    if start - rest_to > 1:
+        level = _level(look.hops[max(rest_from, start - 1 - _LEVEL_HOPS) : start - 1], look, None)
+    return level, start
 
 
 def _rest_before(look: Look) -> tuple[int, int]:
@@ -125,13 +162,13 @@ def _rest_before(look: Look) -> tuple[int, int]:
     return max(lowest, to - REST_HOPS), to
 
 
-def _mean(hops: Series, look: Look) -> tuple[float, float]:
-    """Mean of a rest and its standard deviation; hops two apart count as independent (measured correlation)."""
+def _level(hops: Series, look: Look, fallback: Level | None) -> Level:
+    """Mean of a rest with its standard deviation; hops two apart count as independent (measured correlation)."""
     known = hops[np.isfinite(hops)]
     if known.size == 0:
-        return float("nan"), float("nan")
+        return fallback or Level(look.level, look.sigma_hop)
     spread = float(known.std(ddof=1)) if known.size > 1 else look.sigma_hop
-    return float(known.mean()), max(spread, 0.0) / max(known.size / 2, 1.0) ** 0.5
+    return Level(float(known.mean()), spread / max(known.size / 2, 1.0) ** 0.5)
 
 
 def _onset(look: Look, before: float, search_from: int) -> int:
@@ -142,13 +179,71 @@ def _onset(look: Look, before: float, search_from: int) -> int:
     return search_from + int(runs[0]) if runs.size else min(look.trigger - look.first, look.hops.size - 1)
 
 
-def _settled_from(look: Look, after: float, start: int, rest_from: int) -> int:
+def _settled_from(look: Look, after: float, start: int) -> int:
     """Position of the first hop from which the plate stayed at its new level."""
     limit = max(_ONSET_SIGMAS * look.sigma_hop, _ONSET_FLOOR_G)
-    end = rest_from
+    end = max(start, look.hops.size - REST_HOPS)
     while end > start + 1 and abs(look.hops[end - 1] - after) <= limit:
         end -= 1
     return end
+
+
+def pauses(look: Look, before: float, after: float, start: int, end: int) -> list[Level]:
+    """Levels at which the plate paused inside a move, in order: what parts several picks within one long touch.
+
+    Hands push and never pull, so a reading below both outer levels for ``_LIFTED_HOPS`` is goods lifted off; a pause
+    between the outer levels counts if it is at least as long as its approach and the moves on both sides go the same
+    way. Anything above both levels is a hand at rest on the goods, and no level.
+    """
+    found: list[Level] = []
+    at = start
+    while at < end:
+        level = _lifted(look, min(before, after), at, end) or _ledge(look, before, after, at, end, found)
+        if level is None:
+            at += 1
+            continue
+        found.append(level)
+        at = level.stop + 1
+    return found
+
+
+def _lifted(look: Look, floor: float, at: int, end: int) -> Level | None:
+    """A run of hops from ``at`` on that lie below ``floor`` by more than noise, long enough to be goods in a hand."""
+    depth = max(_LIFTED_SIGMAS * look.sigma_hop, _LIFTED_G)
+    run = at
+    while run < end and look.hops[run] < floor - depth:
+        run += 1
+    if run - at < _LIFTED_HOPS:
+        return None
+    inside = look.hops[at:run]
+    half = inside < floor - 0.5 * (floor - inside.min())
+    start, stop = at + int(np.argmax(half)), at + int(half.size - np.argmax(half[::-1]))
+    if stop - start < _LIFTED_HOPS:
+        return None
+    quarter = max(2, (stop - start) // 4)
+    core = look.hops[start + 1 : stop - 1]
+    calmest = min(range(core.size - quarter + 1), key=lambda i: float(np.ptp(core[i : i + quarter])))
+    rest = core[calmest : calmest + quarter]
+    return Level(float(rest.mean()), max(look.sigma_hop, float(core.std()) / 2), start, stop)
+
+
+def _ledge(look: Look, before: float, after: float, at: int, end: int, found: list[Level]) -> Level | None:
+    """A pause that begins with hop ``at``, between the last level and the final one."""
+    last = found[-1].mean if found else before
+    since = found[-1].stop if found else max(0, at - RUN_UP_HOPS)
+    noise = np.array([look.sigma_hop])
+    stop = at + _PAUSE_HOPS
+    if stop >= end or not is_rest(look.hops[at:stop, None], noise)[0]:
+        return None
+    while stop + 1 < end and is_rest(look.hops[at : stop + 1, None], noise)[0]:
+        stop += 1
+    level = float(look.hops[at:stop].mean())
+    least = max(_LIFTED_SIGMAS * look.sigma_hop, _LIFTED_G)
+    if not (least <= (level - last) * np.sign(after - last) and least <= (after - level) * np.sign(after - last)):
+        return None
+    if approach_hops(look.hops[since:stop], last) > stop - at:
+        return None
+    return Level(level, max(look.sigma_hop, float(look.hops[at:stop].std())) / (stop - at) ** 0.5, at, stop)
 
 
 def _moment(look: Look, before: float, after: float, start: int, end: int) -> int:

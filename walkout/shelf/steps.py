@@ -17,7 +17,7 @@ from walkout.domain.sensing import Gap, LoadCellBatch, PlateId, WeightEvent, Wei
 from walkout.shelf.baseline import Baseline, Floats, PlateHealth
 from walkout.shelf.grid import HOP_S, History, SampleGrid
 from walkout.shelf.grouping import REACH_PLATES, TOGETHER_S, gather
-from walkout.shelf.moves import REST_HOPS, RUN_UP_HOPS, WINDOW_HOPS, Look, Move, is_rest, measure
+from walkout.shelf.moves import REST_HOPS, RUN_UP_HOPS, WINDOW_HOPS, Look, Move, approach_hops, is_rest, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +202,24 @@ class _Controller:
         base = self._baseline
         rest = self._moving & is_rest(window, base.sigma_hop * base.shake) & (hop - self._trigger >= REST_HOPS - 1)
         if rest.any():
-            self._close(np.flatnonzero(rest), hop, settled=True)
+            lying = [column for column in np.flatnonzero(rest).tolist() if self._rested_long(column, hop)]
+            self._close(np.array(lying, np.intp), hop, settled=True)
         weary = self._moving & (hop - self._trigger >= self._patience)
         if weary.any():
             self._close(np.flatnonzero(weary), hop, settled=False)
+
+    def _rested_long(self, column: int, hop: int) -> bool:
+        """Whether a plate that rests for a settle window has rested as long as its approach took."""
+        trigger = int(self._trigger[column])
+        since = max(int(self._rest_since[column]), trigger - RUN_UP_HOPS)
+        hops = self._history.hops(since, hop + 1)[:, column].astype(np.float64)
+        need = min(approach_hops(hops, float(self._baseline.level[column])), 2 * WINDOW_HOPS)
+        if need <= REST_HOPS:
+            return True
+        if hop - trigger < need - 1:
+            return False
+        sigma = self._baseline.sigma_hop[column] * self._baseline.shake[column]
+        return bool(is_rest(hops[-need:, None], np.array([sigma]))[0])
 
     def _close(self, columns: NDArray[np.intp], hop: int, settled: bool) -> None:
         """Measure the moves of ``columns`` that end with ``hop``; the plates rest at their new levels from here on."""
@@ -226,8 +240,7 @@ class _Controller:
                 sigma_step=float(base.sigma_step[column]) * shake,
                 settled=settled,
             )
-            move = measure(look)
-            self._pending.setdefault(int(self._shelf_of[column]), []).append(move)
+            self._pending.setdefault(int(self._shelf_of[column]), []).extend(measure(look))
             tail = look.hops[-REST_HOPS:]
             if np.isfinite(tail).any():
                 base.level[column] = float(np.nanmean(tail))
