@@ -13,7 +13,10 @@
     │   ├── ConflictError    the same id again with other contents
     │   ├── NotFoundError    no such visit, charge or receipt
     │   ├── PricingError     a line that cannot be priced
-    │   └── PaymentDeclined  the provider said no
+    │   ├── PaymentDeclined  the provider said no
+    │   ├── BadRequest       a field that cannot be used: which and why
+    │   ├── EventsMissing    the visit cannot be closed before its other basket events have arrived
+    │   └── BillingUnavailable  billing or the provider does not answer; the same call may be made again
     ├── SceneError           a simulated script that could not happen in a store
     └── WorkerError          a process of ours that would not start or stay up
 """
@@ -69,6 +72,18 @@ class PaymentDeclined(BillingError):
 
 class SceneError(WalkoutError):
     """A simulated script that could not happen in a store."""
+
+
+class BadRequest(BillingError):
+    """A field of a request that cannot be used."""
+
+
+class EventsMissing(BillingError):
+    """The visit cannot be closed before its other basket events have arrived; append them and close again."""
+
+
+class BillingUnavailable(BillingError):
+    """Billing or the payment provider does not answer; the same call may be made again, nothing happens twice."""
 
 
 class WorkerError(WalkoutError):

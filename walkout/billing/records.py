@@ -1,0 +1,155 @@
+"""What billing speaks of: visits, charges, receipt lines, receipts, the state of the books, and legal moves.
+
+``VISIT_MOVES`` and ``CHARGE_MOVES`` are the only statement of which status may follow which; the database's
+triggers are made from them (``schema``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from walkout.domain.money import Money
+from walkout.errors import BadRequest, IllegalMove
+
+#: Largest amount that every reader of JSON holds exactly (RFC 8259 section 6: 2**53 - 1).
+LARGEST_MINOR = 2**53 - 1
+
+
+class VisitStatus(StrEnum):
+    """Where a visit's money stands; everything after ``closing`` is told outside and final here."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CAPTURED = "captured"
+    REVIEW = "review"
+    RELEASED = "released"
+
+
+class ChargeStatus(StrEnum):
+    """Where a charge stands; the provider has been asked at least once from ``authorized`` on."""
+
+    CREATED = "created"
+    AUTHORIZED = "authorized"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+    DECLINED = "declined"
+
+
+VISIT_MOVES: Mapping[VisitStatus, tuple[VisitStatus, ...]] = {
+    VisitStatus.OPEN: (VisitStatus.CLOSING, VisitStatus.REVIEW, VisitStatus.RELEASED),
+    VisitStatus.CLOSING: (VisitStatus.CAPTURED, VisitStatus.REVIEW),
+}
+
+CHARGE_MOVES: Mapping[ChargeStatus, tuple[ChargeStatus, ...]] = {
+    ChargeStatus.CREATED: (ChargeStatus.AUTHORIZED, ChargeStatus.DECLINED),
+    ChargeStatus.AUTHORIZED: (ChargeStatus.CAPTURED, ChargeStatus.VOIDED),
+}
+
+
+def check_move(old: VisitStatus | ChargeStatus, new: VisitStatus | ChargeStatus) -> None:
+    """Raise ``IllegalMove`` unless the tables hold the move ``old`` -> ``new``."""
+    if isinstance(old, VisitStatus) and new in VISIT_MOVES.get(old, ()):
+        return
+    if isinstance(old, ChargeStatus) and new in CHARGE_MOVES.get(old, ()):
+        return
+    raise IllegalMove(f"no way from {old!r} to {new!r}; walkout/billing/records.py holds the legal moves")
+
+
+@dataclass(frozen=True, slots=True)
+class BilledVisit:
+    """One visit as the books know it. Times in ns UTC; ``closed_ns`` is None while it is open.
+
+    ``basket_events`` counts the distinct basket events that have arrived; ``review`` holds one reason per doubt.
+    """
+
+    visit_id: str
+    store: str
+    account_id: str
+    currency: str
+    entered_ns: int
+    closed_ns: int | None
+    status: VisitStatus
+    basket_events: int
+    review: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """The intent to take ``amount`` for a visit. ``charge_id`` is the idempotency key that the provider gets.
+
+    ``reference`` is the provider's own name of the hold, empty before ``authorized``.
+    """
+
+    charge_id: str
+    visit_id: str
+    account_id: str
+    store: str
+    amount: Money
+    status: ChargeStatus
+    provider: str
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PricedProduct:
+    """A product as billing knows it: ``price`` is None where the catalog holds none."""
+
+    barcode: str
+    name: str
+    price: Money | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a receipt: ``barcode`` as recorded, ``name`` empty where unknown, prices None where missing."""
+
+    barcode: str
+    name: str
+    quantity: int
+    unit: Money | None
+    total: Money | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the shopper gets. Lines are the best guess whatever the visit's status; ``total`` sums the priced ones.
+
+    Money moved only where ``visit.status`` is ``captured``. ``confidence`` is the probability that the whole
+    basket is right.
+    """
+
+    visit: BilledVisit
+    lines: tuple[Line, ...]
+    total: Money
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class BooksReport:
+    """The state of the books: ``problems`` in one sentence each (empty: balanced), and how much is in them.
+
+    ``charges`` counts charges by status, ``captured`` is what was taken, in minor units by currency.
+    ``unfinished`` visits are closing: their money is on its way.
+    """
+
+    problems: tuple[str, ...]
+    transactions: int
+    postings: int
+    unfinished: int
+    charges: Mapping[str, int]
+    captured: Mapping[str, int]
+
+    @property
+    def balanced(self) -> bool:
+        """True when every check passed."""
+        return not self.problems
+
+
+def money(minor: int, currency: str) -> Money:
+    """An amount in a currency we know and of a size every reader holds; ``BadRequest`` otherwise."""
+    if abs(minor) > LARGEST_MINOR:
+        raise BadRequest(f"{minor} minor units are more than the {LARGEST_MINOR} that every reader holds exactly")
+    try:
+        return Money(minor, currency)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error

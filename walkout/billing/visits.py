@@ -1,0 +1,189 @@
+"""Visits and their basket events as billing keeps them: opened, added to, read back, never charged here."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from walkout.billing.pricing import ensure_store
+from walkout.billing.records import BilledVisit, Line, Receipt, VisitStatus
+from walkout.billing.schema import (
+    basket_events,
+    reading,
+    receipt_lines,
+    review_reasons,
+    status_events,
+    visits,
+    writing,
+)
+from walkout.domain.money import Money
+from walkout.domain.shopping import BasketEvent, BasketEventKind
+from walkout.errors import ConflictError, IllegalMove, NotFoundError
+
+#: A rebuilt worker may add the same probabilities in another order; rounding then differs in the last digits of a
+#: double (2**-52), never by as much as this. Everything else of a repeated event must be equal.
+SAME_PROBABILITY = 1e-9
+
+
+def open_visit(
+    engine: sa.Engine, visit_id: str, store: str, account_id: str, currency: str, entered_ns: int, now_ns: int
+) -> BilledVisit:
+    """Begin a visit, once; raises ``ConflictError`` for the same id with other contents or a foreign currency."""
+    wanted = {"store": store, "account_id": account_id, "currency": currency, "entered_ns": entered_ns}
+    with writing(engine) as connection:
+        row = find_visit(connection, visit_id)
+        if row is None:
+            ensure_store(connection, store, currency)
+            connection.execute(visits.insert().values(visit_id=visit_id, status=VisitStatus.OPEN, **wanted))
+            tell(connection, "visit", visit_id, "", VisitStatus.OPEN, now_ns, "entered")
+        elif any(row._mapping[name] != value for name, value in wanted.items()):
+            raise ConflictError(f"visit {visit_id} was opened before with other contents: {dict(row._mapping)}")
+        return read_visit(connection, visit_id)
+
+
+def append_events(engine: sa.Engine, events: Sequence[BasketEvent]) -> int:
+    """Add basket events of any visits in any order, all or none; how many of them were new.
+
+    Raises ``NotFoundError`` for an unknown visit, ``ConflictError`` for a known id with other contents and
+    ``IllegalMove`` for a new event of a visit that is closed.
+    """
+    with writing(engine) as connection:
+        return sum(_append(connection, event) for event in events)
+
+
+def _append(connection: sa.Connection, event: BasketEvent) -> bool:
+    known = connection.execute(sa.select(basket_events).where(basket_events.c.event_id == event.event_id)).one_or_none()
+    if known is not None:
+        if not _same_event(_event(known), event):
+            raise ConflictError(f"basket event {event.event_id} is known with other contents: {_event(known)}")
+        return False
+    visit = require_visit(connection, event.visit_id)
+    if visit.status != VisitStatus.OPEN:
+        raise IllegalMove(
+            f"visit {event.visit_id} is {visit.status}; basket event {event.event_id} came after it was closed"
+        )
+    connection.execute(
+        basket_events.insert().values(
+            event_id=event.event_id,
+            visit_id=event.visit_id,
+            t_ns=event.t_ns,
+            kind=event.kind.value,
+            barcode=event.barcode,
+            quantity=event.quantity,
+            probability=event.probability,
+            weight_event_id=event.weight_event_id,
+        )
+    )
+    return True
+
+
+def _same_event(one: BasketEvent, other: BasketEvent) -> bool:
+    return _key(one) == _key(other) and math.isclose(one.probability, other.probability, abs_tol=SAME_PROBABILITY)
+
+
+def _key(event: BasketEvent) -> tuple[str, int, str, str, int, str]:
+    """All of an event that must be equal when it comes again."""
+    return (event.visit_id, event.t_ns, event.kind, event.barcode, event.quantity, event.weight_event_id)
+
+
+def _event(row: Any) -> BasketEvent:
+    return BasketEvent(
+        row.event_id,
+        row.visit_id,
+        row.t_ns,
+        BasketEventKind(row.kind),
+        row.barcode,
+        row.quantity,
+        row.probability,
+        row.weight_event_id,
+    )
+
+
+def events_of(connection: sa.Connection, visit_id: str) -> list[BasketEvent]:
+    """Every basket event of the visit that has arrived, by time."""
+    query = sa.select(basket_events).where(basket_events.c.visit_id == visit_id)
+    rows = connection.execute(query.order_by(basket_events.c.t_ns, basket_events.c.event_id))
+    return [_event(row) for row in rows]
+
+
+def get_visit(engine: sa.Engine, visit_id: str) -> BilledVisit:
+    """The visit as it stands; raises ``NotFoundError``."""
+    with reading(engine) as connection:
+        return read_visit(connection, visit_id)
+
+
+def list_visits(engine: sa.Engine, store: str = "", status: VisitStatus | None = None) -> list[BilledVisit]:
+    """Visits by time of entry; an empty ``store`` and no ``status`` match all."""
+    query = sa.select(visits.c.visit_id).order_by(visits.c.entered_ns, visits.c.visit_id)
+    if store:
+        query = query.where(visits.c.store == store)
+    if status is not None:
+        query = query.where(visits.c.status == status)
+    with reading(engine) as connection:
+        return [read_visit(connection, visit_id) for visit_id in connection.execute(query).scalars().all()]
+
+
+def get_receipt(engine: sa.Engine, visit_id: str) -> Receipt:
+    """The receipt of a settled visit; raises ``NotFoundError`` before that."""
+    with reading(engine) as connection:
+        row = require_visit(connection, visit_id)
+        visit = read_visit(connection, visit_id)
+        if visit.status in (VisitStatus.OPEN, VisitStatus.CLOSING):
+            raise NotFoundError(f"visit {visit_id} is {visit.status}; its receipt comes when it is settled")
+        query = sa.select(receipt_lines).where(receipt_lines.c.visit_id == visit_id)
+        rows = connection.execute(query.order_by(receipt_lines.c.barcode)).all()
+    lines = tuple(
+        Line(line.barcode, line.name, line.quantity, _amount(line.unit_minor, visit), _amount(line.total_minor, visit))
+        for line in rows
+    )
+    return Receipt(visit, lines, Money(row.total_minor, visit.currency), row.confidence)
+
+
+def _amount(minor: int | None, visit: BilledVisit) -> Money | None:
+    return None if minor is None else Money(minor, visit.currency)
+
+
+def find_visit(connection: sa.Connection, visit_id: str) -> Any:
+    """The visit's row, locked for a writer until the transaction ends; None where there is none."""
+    query = sa.select(visits).where(visits.c.visit_id == visit_id).with_for_update()
+    return connection.execute(query).one_or_none()
+
+
+def require_visit(connection: sa.Connection, visit_id: str) -> Any:
+    """The visit's row; raises ``NotFoundError``."""
+    row = find_visit(connection, visit_id)
+    if row is None:
+        raise NotFoundError(f"no visit {visit_id}; open it first")
+    return row
+
+
+def reasons_of(connection: sa.Connection, visit_id: str, *, from_request: bool | None = None) -> tuple[str, ...]:
+    """Why a person should look, oldest first; with ``from_request`` only those that closed the visit (or not)."""
+    query = sa.select(review_reasons.c.reason).where(review_reasons.c.visit_id == visit_id)
+    if from_request is not None:
+        query = query.where(review_reasons.c.from_request == from_request)
+    return tuple(connection.execute(query.order_by(review_reasons.c.position)).scalars())
+
+
+def read_visit(connection: sa.Connection, visit_id: str) -> BilledVisit:
+    """The visit as it stands; raises ``NotFoundError``."""
+    row = require_visit(connection, visit_id)
+    number = sa.select(sa.func.count()).select_from(basket_events).where(basket_events.c.visit_id == visit_id)
+    return BilledVisit(
+        row.visit_id,
+        row.store,
+        row.account_id,
+        row.currency,
+        row.entered_ns,
+        row.closed_ns,
+        VisitStatus(row.status),
+        connection.execute(number).scalar_one(),
+        reasons_of(connection, visit_id),
+    )
+
+
+def tell(connection: sa.Connection, subject: str, subject_id: str, old: str, new: str, at_ns: int, reason: str) -> None:
+    """Append the status event that the database wants to see before it lets a status move."""
+    values = {"old_status": str(old), "new_status": str(new), "at_ns": at_ns, "actor": "billing", "reason": reason}
+    connection.execute(status_events.insert().values(subject=subject, subject_id=subject_id, **values))
