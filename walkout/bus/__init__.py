@@ -1,2 +1,1 @@
-"""What happened, in order, durably: the event log and the recording folder.
-"""
+"""What happened, in order, durably: the event log and the recording folder."""
