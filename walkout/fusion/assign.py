@@ -39,7 +39,7 @@ NOBODY_LOG_PRIOR = math.log(2e-3)
 NOISE_LOG_PRIOR = math.log(2e-3)
 NOISE_SIGMA_G = 6.0
 #: Two shoppers who take from the same plates within the same second.
-TOGETHER_LOG_PRIOR = math.log(0.03)
+TOGETHER_LOG_PRIOR = math.log(0.05)
 #: Goods that were never on a shelf here (own bag, a bottle brought along) put down on a plate.
 FOREIGN_LOG_PRIOR = math.log(1e-3)
 #: A put-back comes out of another shopper's basket: handed over before.
@@ -50,6 +50,8 @@ HOME_SHARE = 0.6
 REWEIGH_SIGMA = 0.012
 #: Goods that a shopper put on these plates are as likely to be taken from there as what belongs there.
 STRAY_LOG_PRIOR = math.log(0.5)
+#: Where one unit of a kind went astray under our eyes, another may have done so before.
+UNSEEN_LOG_PRIOR = math.log(0.02)
 #: Two or more units put back at once.
 PAIR_PUT_LOG_PRIOR = math.log(0.08)
 
@@ -143,9 +145,15 @@ def tell(stories: Sequence[Story], clue: Clue, shelves: Shelves) -> list[Story]:
     # What the plates alone suggest is the same in every story: scored once.
     options = [] if put else picks(change, shelves.products, shelves.stocked)
     grown: list[Story] = []
+    floor = -math.inf  # what falls below would be pruned anyway, so it is not even told
     for story in stories:
         grown.append(_extend(story, clue, NOTHING, _noise_log(change), (), ()))
-        grown.extend(_explain_put(story, change, clue, shelves) if put else _explain_pick(story, change, clue, options))
+        room = floor - story.log_weight
+        if put:
+            grown.extend(_explain_put(story, change, clue, shelves, room))
+        else:
+            grown.extend(_explain_pick(story, change, clue, options, room))
+        floor = max(floor, max(one.log_weight for one in grown) + PRUNE_LOG)
     return prune(grown)
 
 
@@ -200,24 +208,30 @@ def _persons(clue: Clue) -> list[tuple[str, float]]:
     return [(visit, ratio + share) for visit, ratio in sorted(clue.hands.items())]
 
 
-def _explain_pick(story: Story, change: Change, clue: Clue, base: Sequence[ItemHypothesis]) -> list[Story]:
+def _explain_pick(story: Story, change: Change, clue: Clue, base: Sequence[ItemHypothesis], room: float) -> list[Story]:
     """Each likely multiset, taken by each person, or by two of them at once."""
     told: list[Story] = []
+    persons = _persons(clue)
     options: list[tuple[ItemHypothesis, tuple[Placed, ...]]] = [(one, ()) for one in base]
-    options += [(_from_strays(change, strays), strays) for strays in _strays_on(story, clue.event)]
+    for strays in _strays_on(story, clue.event):
+        options.append((_from_strays(change, strays), strays))
+        if len(strays) == 1:
+            options.append((_from_strays(change, strays, unseen=1), strays))
     for option, strays in options:
         misplaced = tuple(one for one in story.misplaced if all(one is not stray for stray in strays))
-        for visit, ratio in _persons(clue):
+        for visit, ratio in persons:
+            if option.log_likelihood + ratio < room:
+                continue
             taken = tuple(Held(barcode, grams) for barcode, grams in option.units)
             baskets = story.with_basket(visit, story.basket(visit) + taken)
             cause = Cause(-1, ((visit, option.items),))
             told.append(_extend(story, clue, cause, option.log_likelihood + ratio, baskets, misplaced))
         if not strays and len(clue.hands) > 1:
-            told.extend(_shared_picks(story, clue, option))
+            told.extend(_shared_picks(story, clue, option, room))
     return told
 
 
-def _shared_picks(story: Story, clue: Clue, option: ItemHypothesis) -> list[Story]:
+def _shared_picks(story: Story, clue: Clue, option: ItemHypothesis, room: float) -> list[Story]:
     """One step that is two hands: the units split between two people who both had a hand in there."""
     units = option.units
     if len(units) < 2:
@@ -235,6 +249,8 @@ def _shared_picks(story: Story, clue: Clue, option: ItemHypothesis) -> list[Stor
                 gain = option.log_likelihood - count_log_prior(counts)
                 gain += sum(count_log_prior([item.quantity for item in items]) for _, items in parts)
                 gain += first + second + log_pair + TOGETHER_LOG_PRIOR - math.log(2 * (len(units) - 1))
+                if gain < room:
+                    continue
                 held = tuple(Held(barcode, grams) for barcode, grams in mine)
                 middle = replace(story, baskets=story.with_basket(one, story.basket(one) + held))
                 held = tuple(Held(barcode, grams) for barcode, grams in theirs)
@@ -256,11 +272,16 @@ def _strays_on(story: Story, event: WeightEvent) -> list[tuple[Placed, ...]]:
     return _bundles(tuple(one for one in story.misplaced if moved & set(one.plates)))
 
 
-def _from_strays(change: Change, strays: tuple[Placed, ...]) -> ItemHypothesis:
-    """Somebody takes what somebody had put there: its weight is known from when it was put."""
+def _from_strays(change: Change, strays: tuple[Placed, ...], unseen: int = 0) -> ItemHypothesis:
+    """Somebody takes what somebody had put there: its weight is known from when it was put.
+
+    ``unseen`` more units of the first kind stood there too, since before anybody watched.
+    """
+    strays = strays + strays[:1] * unseen
     expected = sum(stray.grams for stray in strays)
     items = _as_items((stray.barcode, stray.grams) for stray in strays)
     log_likelihood = stranger_log_likelihood(change, expected, 1, REWEIGH_SIGMA) + STRAY_LOG_PRIOR
+    log_likelihood += UNSEEN_LOG_PRIOR * unseen
     log_likelihood += count_log_prior([item.quantity for item in items])
     unit_g = tuple(
         change.total * sum(one.grams for one in strays if one.barcode == item.barcode) / expected / item.quantity
@@ -269,13 +290,15 @@ def _from_strays(change: Change, strays: tuple[Placed, ...]) -> ItemHypothesis:
     return ItemHypothesis(items, unit_g, log_likelihood)
 
 
-def _explain_put(story: Story, change: Change, clue: Clue, shelves: Shelves) -> list[Story]:
+def _explain_put(story: Story, change: Change, clue: Clue, shelves: Shelves, room: float) -> list[Story]:
     """Each unit (or two) of every basket, put down by each person; or something nobody took here."""
     told: list[Story] = []
+    persons = _persons(clue)
+    best = max((ratio for _, ratio in persons), default=0.0)
     for owner, held in story.baskets:
         for units in _bundles(held):
             what = _put_log(change, clue.event, units, shelves)
-            if what < -40.0:
+            if what + best < room:
                 continue
             rest = list(held)
             for unit in units:
@@ -287,13 +310,12 @@ def _explain_put(story: Story, change: Change, clue: Clue, shelves: Shelves) -> 
                 if not _is_home(clue.event, unit.barcode, shelves)
             )
             items = _as_items((unit.barcode, unit.grams) for unit in units)
-            for visit, ratio in _persons(clue):
+            for visit, ratio in persons:
                 gain = what + ratio + (0.0 if visit == owner else HANDED_LOG_PRIOR)
                 # Credited to the basket it came out of; the hand that put it down may be another's.
                 cause = Cause(1, ((owner, items),))
                 told.append(_extend(story, clue, cause, gain, baskets, story.misplaced + strays))
     foreign = FOREIGN_LOG_PRIOR - math.log(OUTLIER_RANGE_G) + free_split_log(change)
-    best = max((ratio for _, ratio in _persons(clue)), default=0.0)
     told.append(_extend(story, clue, NOTHING, foreign + max(best, 0.0), (), ()))
     return told
 

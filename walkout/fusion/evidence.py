@@ -24,7 +24,10 @@ OFFSET_SIGMA_S = 0.3
 #: Position error of a hand against the goods it holds: tracker jitter (1-3 cm), a palm's length, camera skew.
 HAND_SIGMA_M = 0.08
 #: Half width of the instant in which the mass moves, seconds: a lift takes 0.1-0.3 s and bodies come at 10-15 Hz.
+#: A hand that acts stays inside for all of it, one that passes is there for a frame.
 STEP_HALF_WIDTH_S = 0.15
+#: Neighbouring frames err together: all frames of that instant count as this many independent looks.
+LOOKS = 1.5
 #: An arm reaches 0.75 m +- 0.1 m beyond the head's floor point (algorithms literature: 0.75 m shoulder to grip).
 REACH_M = 0.85
 REACH_SIGMA_M = 0.1
@@ -32,7 +35,7 @@ REACH_SIGMA_M = 0.1
 HIDDEN_WEIGHT = (0.003, 0.15, 0.4)
 #: Chance that a bystander's hand is inside the very space where the mass moves, and the scale beyond which any
 #: distance is as likely as another for somebody who does not act.
-BYSTANDER_INSIDE = 0.08
+BYSTANDER_INSIDE = 0.04
 BYSTANDER_SCALE_M = 0.5
 #: Nothing the hands say is worth more than this (nats); trackers do fail.
 LOG_RATIO_LIMIT = 7.0
@@ -83,10 +86,11 @@ def hand_log_ratios(event: WeightEvent, space: Box, seen: Sequence[Sighting]) ->
     times_s = np.array([(one.t_ns - event.step_ns) * 1e-9 for one in seen])
     # Camera time of the step is load-cell time minus the offset.
     near = np.abs(times_s[None, :] + OFFSETS_S[:, None]) <= STEP_HALF_WIDTH_S + 1e-9
-    best = np.where(near, np.log(acting) - np.log(standing), -np.inf).max(axis=1)
-    lost = np.log(HIDDEN_WEIGHT[1])
-    ratio: NDArray[np.float64] = np.clip(np.where(near.any(axis=1), best, lost), -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    return ratio
+    frames = near.sum(axis=1)
+    mean = np.where(near, np.log(acting) - np.log(standing), 0.0).sum(axis=1) / np.maximum(frames, 1)
+    looks = np.minimum(frames, LOOKS)
+    ratio: NDArray[np.float64] = np.where(frames > 0, mean * looks, np.log(HIDDEN_WEIGHT[1]))
+    return np.clip(ratio, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 
 
 def _frame_terms(space: Box, seen: Sequence[Sighting]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
