@@ -29,8 +29,8 @@ _LEVEL_S = 1.5
 _NOISE_S = 5.0
 #: One look adds at most this many sigmas to the noise estimate.
 _CLIP = 4.0
-#: How long the shelf's momentary shaking is remembered: measured ring-down of a knock is about half a second.
-_SHAKE_S = 0.5
+#: How long the shelf's momentary shaking is averaged: a fifth of what the measured knock lasted (1.5 s).
+_SHAKE_S = 0.3
 #: Rated load 20 kg; the measured resting offsets reach 9.6 kg beside it.
 _CAPACITY_G = 32_000.0
 #: No change at all for this long on a plate that was alive: its converter is stuck (live ones repeat 7-18 % only).
@@ -91,9 +91,8 @@ class Baseline:
         count = np.isfinite(ordered).sum(axis=1)
         middle = ordered[np.arange(count.size), np.maximum(count - 1, 0) // 2]
         now = np.where(count >= 4, np.nan_to_num(middle * _MEDIAN_TO_SIGMA), 1.0)
-        fade = np.exp(-self._hop_s / _SHAKE_S)
-        self._shelf_shake = np.maximum(1.0, np.maximum(now, self._shelf_shake * fade))
-        self.shake = self._shelf_shake[self._shelves]
+        self._shelf_shake += (now - self._shelf_shake) * min(1.0, self._hop_s / _SHAKE_S)
+        self.shake = np.maximum(1.0, self._shelf_shake)[self._shelves]
 
     def follow(self, hop: Floats, deviation: Floats, step: Floats, resting: Flags, steady: Flags) -> None:
         """Let level and noise of ``resting`` plates follow one hop.

@@ -9,6 +9,9 @@ Series = NDArray[np.float64]
 
 #: Hops in a settle window: 0.6 s of rest. The difference of two such means errs by 0.2-0.35 g (median of real plates).
 REST_HOPS = 6
+#: A settle window counts once that many in a row, a tenth apart, were rests: the first ones may still hold the tail of
+#: the move where it is small against the noise.
+SETTLE_LOOKS = 4
 #: A rest may differ this many sigmas between its halves, and span this many in all. The range of six normal values is
 #: below 4.6 sigma in 99 of 100; a drift of three sigmas of the difference of half-window means is kept likewise.
 _HALF_SIGMAS = 3.0 * (2 / 3) ** 0.5
@@ -124,7 +127,6 @@ def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move
     """The move between two levels; ``start`` and ``end`` are positions in ``look.hops``."""
     inside = look.hops[start:end] if end > start else look.hops[start : start + 1]
     low, high = min(before.mean, after.mean), max(before.mean, after.mean)
-    floor = look.sigma_step / 2**0.5
     at = look.first * look.hop_n
     return Move(
         column=look.column,
@@ -132,7 +134,7 @@ def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move
         step=at + _moment(look, before.mean, after.mean, start, end),
         end=at + end * look.hop_n,
         delta_g=after.mean - before.mean,
-        sigma_g=float(np.hypot(max(before.sigma, floor), max(after.sigma, floor))),
+        sigma_g=float(np.hypot(before.sigma, after.sigma)),
         peak_g=float(np.nanmax(np.maximum(inside - high, low - inside), initial=0.0)),
         quiet_g=look.sigma_hop,
         settled=look.settled,
@@ -163,20 +165,41 @@ def _rest_before(look: Look) -> tuple[int, int]:
 
 
 def _level(hops: Series, look: Look, fallback: Level | None) -> Level:
-    """Mean of a rest with its standard deviation; hops two apart count as independent (measured correlation)."""
+    """Mean of a rest with its standard deviation.
+
+    The variance is the mean of what the plate's history says of such windows and what this window's own scatter says:
+    noise comes and goes with the people at the shelf. Measured on real noise, windows 0.3 to 1.5 s apart: normalised
+    errors of differences have an rms of 1.0 to 1.2, either half alone 1.2 to 1.7.
+    """
     known = hops[np.isfinite(hops)]
     if known.size == 0:
         return fallback or Level(look.level, look.sigma_hop)
-    spread = float(known.std(ddof=1)) if known.size > 1 else look.sigma_hop
-    return Level(float(known.mean()), spread / max(known.size / 2, 1.0) ** 0.5)
+    scatter = float(known.var(ddof=1)) / known.size if known.size > 1 else look.sigma_hop**2
+    return Level(float(known.mean()), (0.5 * (look.sigma_step**2 / 2 + scatter)) ** 0.5)
 
 
 def _onset(look: Look, before: float, search_from: int) -> int:
-    """Position of the first hop of the move: two in a row away from the old level on the same side."""
+    """Position of the first hop of the move: two in a row away from the old level on the same side.
+
+    A step that is small against the noise of a hop never shows so; its onset is where two levels fit best.
+    """
     off = look.hops[search_from:] - before
     far = np.where(np.abs(off) > max(_ONSET_SIGMAS * look.sigma_hop, _ONSET_FLOOR_G), np.sign(off), 0.0)
     runs = np.flatnonzero((far[:-1] != 0) & (far[:-1] == far[1:]))
-    return search_from + int(runs[0]) if runs.size else min(look.trigger - look.first, look.hops.size - 1)
+    return search_from + int(runs[0]) if runs.size else _best_split(look.hops, search_from)
+
+
+def _best_split(hops: Series, search_from: int) -> int:
+    """Where the means of the windows before and after differ most."""
+    edges = range(search_from, hops.size - REST_HOPS + 1)
+    jumps = [
+        abs(float(hops[edge : edge + WINDOW_HOPS].mean() - hops[max(0, edge - WINDOW_HOPS) : edge].mean()))
+        for edge in edges
+        if edge > 0
+    ]
+    if not jumps or not np.isfinite(jumps).any():
+        return min(search_from, hops.size - 1)
+    return max(search_from, 1) + int(np.nanargmax(jumps))
 
 
 def _settled_from(look: Look, after: float, start: int) -> int:

@@ -17,7 +17,17 @@ from walkout.domain.sensing import Gap, LoadCellBatch, PlateId, WeightEvent, Wei
 from walkout.shelf.baseline import Baseline, Floats, PlateHealth
 from walkout.shelf.grid import HOP_S, History, SampleGrid
 from walkout.shelf.grouping import REACH_PLATES, TOGETHER_S, gather
-from walkout.shelf.moves import REST_HOPS, RUN_UP_HOPS, WINDOW_HOPS, Look, Move, approach_hops, is_rest, measure
+from walkout.shelf.moves import (
+    REST_HOPS,
+    RUN_UP_HOPS,
+    SETTLE_LOOKS,
+    WINDOW_HOPS,
+    Look,
+    Move,
+    approach_hops,
+    is_rest,
+    measure,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,7 @@ class _Controller:
         self._moving = np.zeros(count, bool)
         self._trigger = np.zeros(count, np.int64)
         self._rest_since = np.zeros(count, np.int64)
+        self._lying = np.zeros(count, np.int64)
         self._shaken = np.ones(count)
         self._pending: dict[int, list[Move]] = {}
         self._learnt = False
@@ -186,6 +197,7 @@ class _Controller:
         new = ~self._moving & (away | (jump & steady))
         self._moving |= new
         self._trigger[new] = hop
+        self._lying[new] = -(REST_HOPS - 1)
         self._shaken = np.where(new, base.shake, np.maximum(self._shaken, base.shake))
         if self._moving.any():
             self._settle(window[-REST_HOPS:], hop)
@@ -200,7 +212,9 @@ class _Controller:
 
     def _settle(self, window: Floats, hop: int) -> None:
         base = self._baseline
-        rest = self._moving & is_rest(window, base.sigma_hop * base.shake) & (hop - self._trigger >= REST_HOPS - 1)
+        lies = is_rest(window, base.sigma_hop * base.shake)
+        self._lying = np.where(self._moving & lies, self._lying + 1, 0)
+        rest = self._lying >= SETTLE_LOOKS
         if rest.any():
             lying = [column for column in np.flatnonzero(rest).tolist() if self._rested_long(column, hop)]
             self._close(np.array(lying, np.intp), hop, settled=True)
@@ -247,6 +261,7 @@ class _Controller:
             if not settled:
                 base.sigma_hop[column] = max(base.sigma_hop[column], float(np.nan_to_num(np.nanstd(look.hops[-20:]))))
             self._rest_since[column] = hop - REST_HOPS + 1
+            self._lying[column] = 0
             self._moving[column] = False
 
     def _emit(self, promised_ns: int, final: bool = False) -> list[WeightEvent | Gap]:
