@@ -134,11 +134,9 @@ class RedisLog:
     def _take_over(self, group: str, consumer: str, topic: str, idle_ms: int) -> list[Entry]:
         """Make idle entries our own; returns only those that were trimmed meanwhile, as gaps."""
         self._join(group, (topic,))
-        start, trimmed = b"0-0", []
+        key, start, trimmed = self._keys[topic], b"0-0", []
         while True:
-            start, _ids, gone = self._client.execute_command(
-                "XAUTOCLAIM", self._keys[topic], group, consumer, idle_ms, start, "COUNT", _PAGE, "JUSTID"
-            )
+            start, _taken, gone = self._client.xautoclaim(key, group, consumer, idle_ms, start, count=_PAGE)
             trimmed += gone
             if start == b"0-0":
                 return list(_entries(topic, [(entry_id, None) for entry_id in trimmed]))
