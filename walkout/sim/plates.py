@@ -32,7 +32,8 @@ class PlateSettings:
     mode_hz: Span = (8.0, 26.0)  # measured: two narrow peaks a shelf
     mode_quality: Span = (8.0, 25.0)  # measured
     rest_rms_g: Span = (0.3, 1.3)  # measured, of a shelf left alone
-    busy_gain: float = 6.0  # measured: while somebody is at the gondola
+    stand_gain: float = 3.0  # measured: plates of the shopped gondola swing by 1.5 to 3 g a second of standing,
+    reach_gain: float = 6.0  # measured: by 3 to 6 g while a hand is at it, by about 1 g before
     shared: float = 0.65  # measured: share of the vibration's power that a whole shelf has in common
     plate_gain: Span = (0.4, 1.6)  # measured
     inverted_share: float = 0.08  # measured
@@ -54,11 +55,12 @@ class PlateSettings:
 class Surroundings:
     """What people do to a gondola without touching it.
 
-    ``busy`` (n,) says at each sample whether somebody stands at it; ``steps_s`` (k,) are footfalls in seconds after
-    the scene's start, ``steps_m`` (k,) their distances from the gondola in metres.
+    ``standing`` and ``reaching`` (n,) say at each sample whether somebody is near, and whether a hand is out;
+    ``steps_s`` (k,) are footfalls in seconds after the scene's start, ``steps_m`` (k,) their distances in metres.
     """
 
-    busy: NDArray[np.bool_]
+    standing: NDArray[np.bool_]
+    reaching: NDArray[np.bool_]
     steps_s: Floats
     steps_m: Floats
 
@@ -82,7 +84,7 @@ def gondola_readings(
 
     Plates that no move needs may be dead: constant for the whole scene.
     """
-    times = np.arange(len(around.busy)) / settings.rate_hz
+    times = np.arange(len(around.standing)) / settings.rate_hz
     shape = (len(times), len(plates))
     walk = np.cumsum(rng.normal(0.0, settings.drift_g_per_sqrt_s / settings.rate_hz**0.5, shape), axis=0)
     level = stock_g + rng.normal(0.0, settings.offset_sigma_g, len(plates))
@@ -194,7 +196,8 @@ def _vibration(
 ) -> Floats:
     """Two resonant modes a shelf, driven by noise, footfalls and shocks; shape (n, len(plates)), grams."""
     ramp = np.ones(int(settings.rate_hz / 2.0)) / int(settings.rate_hz / 2.0)
-    gain = 1.0 + (settings.busy_gain - 1.0) * np.convolve(around.busy, ramp, mode="same")
+    excited = np.where(around.reaching, settings.reach_gain, np.where(around.standing, settings.stand_gain, 1.0))
+    gain = 1.0 + np.convolve(excited - 1.0, ramp, mode="same")
     shock = _shock_envelope(times, rng, settings)
     kicks = np.zeros(len(times))
     strength = rng.uniform(*settings.footstep_g, len(around.steps_s)) / np.maximum(around.steps_m, 0.5) ** 1.5

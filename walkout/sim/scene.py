@@ -17,7 +17,7 @@ from walkout.domain.shopping import Product
 from walkout.sim.kiosk import kiosk_barcode, kiosk_store
 from walkout.sim.plates import PlateSettings, Surroundings, batches_of, gondola_readings, sample_times
 from walkout.sim.script import STOCK_PER_PLATE, Act, ActKind, Move, Scene, Shopper, Unit, truth, walk_goods
-from walkout.sim.shoppers import TrackerSettings, body_frames, footfalls, motion, stops_of
+from walkout.sim.shoppers import REACH_S, RETURN_S, TrackerSettings, body_frames, footfalls, motion, stops_of
 from walkout.store.layout import Gondola
 
 #: Standard deviation of a unit's mass as a share of the label's; a guess at what packers allow themselves.
@@ -131,15 +131,19 @@ def _stock_g(scene: Scene, plates: tuple[PlateId, ...]) -> Floats:
 
 
 def _surroundings(scene: Scene, gondola: Gondola, times: Floats) -> Surroundings:
-    busy = np.zeros(len(times), dtype=np.bool_)
+    standing = np.zeros(len(times), dtype=np.bool_)
+    reaching = np.zeros(len(times), dtype=np.bool_)
     steps_s, steps_m = [np.zeros(0)], [np.zeros(0)]
     for lane, shopper in enumerate(scene.shoppers):
         inside = (times >= shopper.enter_s) & (times <= shopper.leave_s)
-        busy |= inside & (_distance_m(gondola, motion(scene, shopper, lane, times).floor) < AT_GONDOLA_M)
+        standing |= inside & (_distance_m(gondola, motion(scene, shopper, lane, times).floor) < AT_GONDOLA_M)
         when, where = footfalls(scene, shopper, lane)
         steps_s.append(when)
         steps_m.append(_distance_m(gondola, where))
-    return Surroundings(busy, np.concatenate(steps_s), np.concatenate(steps_m))
+    for act in scene.acts:
+        if act.plates[0].gondola == gondola.gondola_id:
+            reaching |= (times > act.t_s - REACH_S) & (times < act.end_s + RETURN_S)
+    return Surroundings(standing, reaching, np.concatenate(steps_s), np.concatenate(steps_m))
 
 
 def _distance_m(gondola: Gondola, floor: Floats) -> Floats:

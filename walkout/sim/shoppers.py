@@ -208,9 +208,12 @@ def _walk(stops: tuple[Stop, ...], lane: int, times_s: Floats) -> tuple[Floats, 
         at = times_s >= a.depart_s
         share = np.clip((times_s[at] - a.depart_s) / max(b.arrive_s - a.depart_s, 1e-9), 0.0, 1.0)
         way = np.array([b.x_m - a.x_m, b.y_m - a.y_m])
-        # One steps back from the shelf to walk along it, each on a curve of one's own; short side steps do not.
-        back = (0.20 + 0.20 * (lane % 3)) * min(1.0, float(np.hypot(*way))) * np.sin(pi * share) ** 2
+        # One steps back from the shelf to walk along it, each on a curve of one's own; short side steps and ways
+        # straight away from the shelf need none, nor does the way from the entrance.
         out = np.array([np.cos(a.heading), np.sin(a.heading)])
+        length = max(float(np.hypot(*way)), 1e-9)
+        along = 0.0 if a is stops[0] else 1.0 - abs(float(way @ out)) / length
+        back = (0.20 + 0.20 * (lane % 3)) * min(1.0, length) * along * np.sin(pi * share) ** 2
         floor[at] = (a.x_m, a.y_m) + minimum_jerk(share)[:, None] * way - back[:, None] * out
         stride[at] = np.minimum(1.0, 4.0 * share * (1.0 - share))
         turn = (atan2(way[1], way[0]) - a.heading + pi) % (2.0 * pi) - pi
