@@ -27,8 +27,8 @@ from walkout.domain.shopping import Facing, Product
 from walkout.errors import StoreError
 from walkout.store.catalog import Planogram, Store, barcode_fault
 from walkout.store.layout import CameraPlacement, Gondola, Layout, Plate, Shelf, Zone, ZoneKind, resolve
-from walkout.store.toml_reader import STORE_FILE
 from walkout.store.loader import read_store
+from walkout.store.toml_reader import STORE_FILE
 
 INCH_M = 0.0254
 #: Unit weights outside this range are reported. Below: the lightest product that the shelves are built to notice;
