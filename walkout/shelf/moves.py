@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from walkout.shelf.grid import HOP_S
+
 Series = NDArray[np.float64]
 
 #: Hops in a settle window: 0.6 s of rest. The difference of two such means errs by 0.2-0.35 g (median of real plates).
@@ -12,6 +14,10 @@ REST_HOPS = 6
 #: A settle window counts once that many in a row, a tenth apart, were rests: the first ones may still hold the tail of
 #: the move where it is small against the noise.
 SETTLE_LOOKS = 4
+#: Half a count of the converter: what a plate without any noise still hides.
+_COUNT_G = 0.12
+#: Levels wander: the median real plate drifts 0.25 g and one in ten 1.3 to 2.1 g in 17 s; as a random walk 0.15 g/sqrt(s).
+_DRIFT_G2_PER_S = 0.15**2
 #: A rest may differ this many sigmas between its halves, and span this many in all. The range of six normal values is
 #: below 4.6 sigma in 99 of 100; a drift of three sigmas of the difference of half-window means is kept likewise.
 _HALF_SIGMAS = 3.0 * (2 / 3) ** 0.5
@@ -118,6 +124,7 @@ def measure(look: Look) -> list[Move]:
     before, start = _level_before(look)
     after = _level(look.hops[max(start, look.hops.size - REST_HOPS) :], look, before)
     end = _settled_from(look, after.mean, start)
+    after = _level(look.hops[max(end + 1, look.hops.size - _LEVEL_HOPS) :], look, after)
     levels = [before, *pauses(look, before.mean, after.mean, start, end), after]
     borders = [start, *(border for level in levels[1:-1] for border in (level.start, level.stop)), end]
     return [_move(look, levels[i], levels[i + 1], borders[2 * i], borders[2 * i + 1]) for i in range(len(levels) - 1)]
@@ -134,7 +141,8 @@ def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move
         step=at + _moment(look, before.mean, after.mean, start, end),
         end=at + end * look.hop_n,
         delta_g=after.mean - before.mean,
-        sigma_g=float(np.hypot(before.sigma, after.sigma)),
+        sigma_g=(before.sigma**2 + after.sigma**2 + _COUNT_G**2 + _DRIFT_G2_PER_S * (end - start + REST_HOPS) * HOP_S)
+        ** 0.5,
         peak_g=float(np.nanmax(np.maximum(inside - high, low - inside), initial=0.0)),
         quiet_g=look.sigma_hop,
         settled=look.settled,
@@ -146,9 +154,8 @@ def _level_before(look: Look) -> tuple[Level, int]:
     rest_from, rest_to = _rest_before(look)
     level = _level(look.hops[rest_from:rest_to], look, None)
     start = _onset(look, level.mean, rest_to)
-    if start - rest_to > 1:
-        level = _level(look.hops[max(rest_from, start - 1 - _LEVEL_HOPS) : start - 1], look, None)
-    return level, start
+    since = max(0, look.rest_since - look.first)
+    return _level(look.hops[max(since, start - 1 - _LEVEL_HOPS) : max(start - 1, rest_to)], look, level), start
 
 
 def _rest_before(look: Look) -> tuple[int, int]:
@@ -167,15 +174,15 @@ def _rest_before(look: Look) -> tuple[int, int]:
 def _level(hops: Series, look: Look, fallback: Level | None) -> Level:
     """Mean of a rest with its standard deviation.
 
-    The variance is the mean of what the plate's history says of such windows and what this window's own scatter says:
-    noise comes and goes with the people at the shelf. Measured on real noise, windows 0.3 to 1.5 s apart: normalised
-    errors of differences have an rms of 1.0 to 1.2, either half alone 1.2 to 1.7.
+    The variance is what the plate's own history says of such windows (which knows how far vibration averages out), and
+    beside it whatever this window's scatter shows beyond the usual: noise comes and goes with the people at the shelf.
     """
     known = hops[np.isfinite(hops)]
     if known.size == 0:
         return fallback or Level(look.level, look.sigma_hop)
-    scatter = float(known.var(ddof=1)) / known.size if known.size > 1 else look.sigma_hop**2
-    return Level(float(known.mean()), (0.5 * (look.sigma_step**2 / 2 + scatter)) ** 0.5)
+    usual = look.sigma_step**2 / 2 * WINDOW_HOPS / known.size
+    scatter = float(known.var(ddof=1)) if known.size > 1 else look.sigma_hop**2
+    return Level(float(known.mean()), (usual + max(0.0, scatter - look.sigma_hop**2) / known.size) ** 0.5)
 
 
 def _onset(look: Look, before: float, search_from: int) -> int:

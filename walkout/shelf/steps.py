@@ -42,7 +42,7 @@ class StepSettings:
     """
 
     min_step_g: float = 6.0
-    step_sigmas: float = 6.0
+    step_sigmas: float = 5.0
     trigger_g: float = 4.0
     trigger_sigmas: float = 5.0
     touch_g: float = 10.0
