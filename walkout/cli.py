@@ -112,10 +112,16 @@ def import_nanostore_command(
     store: StoreOption = None,
 ) -> None:
     """Turn a nanostore folder into a recording of ours, with its store; oddities are reported, never mended."""
+    from walkout.app import terminal
     from walkout.app.nanostore import import_nanostore
+    from walkout.domain.clock import SystemClock
 
-    report = import_nanostore(source, destination, store)
-    typer.echo(str(report))
+    with terminal.progress_bar(source.name or str(source)) as (_, watch):
+        created_ns = SystemClock().now_ns()
+        anomalies, gaps = import_nanostore(source, destination, created_ns, store, lambda share: watch(share, ()))
+    for gap in gaps:
+        typer.echo(f"gap: {gap.source}: {gap.reason}")
+    typer.echo(f"{destination}: recorded; {len(anomalies)} anomalies of the store are listed in anomalies.csv")
 
 
 def record_kiosk(folder: Path) -> Store:

@@ -6,6 +6,7 @@ The books decide what is true: a replay that is in them already prints the same 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,10 +69,8 @@ def replay(
             books = _Books(supervisor, open_billing(run, patience_s=0.0))
             _start(run, supervisor, books, source, found)
             gaps = _follow(supervisor, open_log(run), books, found, watch)
-            receipts = tuple(
-                books.ask(lambda client, one=visit: client.get_receipt(one.visit_id)) for visit in found.visits
-            )
-            report = books.ask(lambda client: client.check_books())
+            receipts = tuple(books.ask(partial(_receipt, visit_id=visit.visit_id)) for visit in found.visits)
+            report = books.ask(BillingClient.check_books)
         drop_namespace(run.redis_url, run.namespace)
     return Replayed(found.visits, receipts, gaps, report)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from walkout.app.nanostore import nanostore_records
 from walkout.bus.recording import Sensed, read_recording
 from walkout.domain.ids import derived_id
 from walkout.domain.sensing import BodyFrame, Gap, GateEvent, GateEventKind, LoadCellBatch
@@ -59,8 +60,6 @@ def open_source(path: Path, store_dir: Path | None = None) -> Source:
     if not path.is_dir():
         raise RecordingError(f"{path}: no such folder; give the folder of a recording")
     if not is_ours(path):
-        from walkout.app.nanostore import nanostore_records
-
         store = read_nanostore(find_store_files(path, store_dir))[0]
         return Source(path, store, lambda: nanostore_records(path, store.layout))
     folder = store_dir or path / "store"

@@ -33,6 +33,8 @@ BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
 #: How long an orderly stop may take before we kill: a settling step is one short transaction.
 STOP_S = 5.0
+#: sockaddr_un holds 108 bytes with the closing zero (man 7 unix).
+SOCKET_PATH_BYTES = 107
 #: How much of a dead worker's log goes into the error.
 LAST_LINES = 12
 
@@ -205,7 +207,7 @@ def run_folder(root: Path | None = None) -> Iterator[Path]:
     Short names, because a socket's path may hold 107 bytes. What killed runs left behind goes first. Raises
     ``WorkerError`` when the place in the temporary folder belongs to somebody else.
     """
-    top = root or Path(tempfile.gettempdir()) / f"walkout-{os.getuid()}"
+    top = root or _place()
     top.mkdir(mode=0o700, parents=True, exist_ok=True)
     if top.stat().st_uid != os.getuid():
         raise WorkerError(f"{top} belongs to somebody else; remove it or set TMPDIR to a folder of your own")
@@ -220,6 +222,14 @@ def run_folder(root: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
+
+
+def _place() -> Path:
+    """Our corner of the temporary folder; of ``/tmp`` where the former's name is too long for a socket in it."""
+    corner = f"walkout-{os.getuid()}"
+    top = Path(tempfile.gettempdir()) / corner
+    longest = top / "run-12345678" / "billing.sock"
+    return top if len(os.fsencode(longest)) <= SOCKET_PATH_BYTES else Path("/tmp") / corner
 
 
 def _sweep(top: Path) -> None:
