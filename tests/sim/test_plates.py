@@ -160,6 +160,16 @@ def test_fingers_press_before_goods_are_lifted() -> None:
     assert 4.5 < column.argmax() / 60.0 < 5.0
 
 
+def test_a_resting_finger_wavers_and_leaves_nothing_behind() -> None:
+    act = Act("a", 4.0, ActKind.TOUCH, "x", 0, (SHELF[3],), hold_s=2.0)
+    column = alone(Move(act, (0.0,)), settings=FLAWLESS)[:, 3].astype(np.float64)
+    times = np.arange(len(column)) / 60.0
+    resting = column[(times > 4.1) & (times < 5.9)] - column[0]
+    assert resting.min() > 0.0
+    assert 0.05 < resting.std() / resting.mean() < 0.4
+    assert np.ptp(column[(times < 3.95) | (times > 6.05)]) == 0.0
+
+
 def test_cross_talk_goes_to_one_side_and_stays_small() -> None:
     act = Act("a", 5.0, ActKind.PICK, "x", 1, (SHELF[3],))
     settings = replace(FLAWLESS, cross_talk=CALM.cross_talk)

@@ -42,6 +42,8 @@ class PlateSettings:
     shock_g: Span = (20.0, 120.0)  # seen once, for about 1 s
     press_g: Span = (5.0, 60.0)  # seen once: 47 g
     press_s: Span = (0.15, 0.40)  # seen once: 0.25 s
+    press_wobble: float = 0.15  # guess: sd of a resting finger's force as a share of it, lasting press_wobble_s
+    press_wobble_s: float = 0.3  # guess
     lift_s: Span = (0.06, 0.15)  # seen once: 0.1 s
     ring_share: Span = (0.005, 0.03)  # usual
     ring_hz: Span = (8.0, 20.0)  # usual
@@ -138,7 +140,8 @@ def _apply(
         start, end = act.t_s, act.t_s + press_s
     else:
         start, end = act.t_s - press_s, act.t_s
-    grams[:, columns] += (press_g / len(columns)) * _trapezium(times, start, end, 0.05)[:, None]
+    force = press_g * _trapezium(times, start, end, 0.05) * _wobble(len(times), rng, settings)
+    grams[:, columns] += force[:, None] / len(columns)
     if not act.quantity:
         return
     change = np.array(move.grams)
@@ -152,6 +155,16 @@ def _trapezium(times: Floats, start: float, end: float, ramp_s: float) -> Floats
     """1 between ``start`` and ``end``, ramps inside: the clipped ramp of a finger."""
     shape: Floats = np.clip(np.minimum((times - start) / ramp_s, (end - times) / ramp_s), 0.0, 1.0)
     return shape
+
+
+def _wobble(n: int, rng: np.random.Generator, settings: PlateSettings) -> Floats:
+    """A finger's force over its mean (n,): first-order noise around 1, never a pull."""
+    fading = np.exp(
+        -np.arange(10.0 * settings.press_wobble_s * settings.rate_hz) / settings.press_wobble_s / settings.rate_hz
+    )
+    noise = _convolve(rng.normal(size=(n, 1)), fading / np.sqrt(np.sum(fading * fading)))[:, 0]
+    force: Floats = np.maximum(1.0 + settings.press_wobble * noise, 0.0)
+    return force
 
 
 def _step(times: Floats, t_s: float, rng: np.random.Generator, settings: PlateSettings) -> Floats:
