@@ -23,6 +23,7 @@ FLAWLESS = replace(
     hold_share=0.0,
     footstep_g=(0.0, 0.0),
     ring_share=(0.0, 0.0),
+    press_wobble=0.0,
     cross_talk=(0.0, 0.0),
 )
 SHELF = tuple(PlateId("1", 1, plate) for plate in range(1, 9))
@@ -80,7 +81,7 @@ def test_plates_of_a_visited_gondola_swing_as_the_real_ones_did() -> None:
         if plate.gondola == "1" and plate.shelf != 2
     ]
     p10, p50, p90 = np.percentile(sds, [10, 50, 90])
-    # Real gondola 1 of BENCHMARK-1 over its visit of 17 s: 0.71, 2.5, 6.0 g. Measured here: 0.71, 1.4, 2.9.
+    # Real gondola 1 of BENCHMARK-1 over its visit of 17 s: 0.71, 2.5, 6.0 g. Measured here: 0.71, 1.8, 2.9.
     assert 0.4 <= p10 <= 1.5
     assert 1.0 <= p50 <= 3.0
     assert 2.0 <= p90 <= 6.5
@@ -162,7 +163,7 @@ def test_fingers_press_before_goods_are_lifted() -> None:
 
 def test_a_resting_finger_wavers_and_leaves_nothing_behind() -> None:
     act = Act("a", 4.0, ActKind.TOUCH, "x", 0, (SHELF[3],), hold_s=2.0)
-    column = alone(Move(act, (0.0,)), settings=FLAWLESS)[:, 3].astype(np.float64)
+    column = alone(Move(act, (0.0,)), settings=replace(FLAWLESS, press_wobble=0.15))[:, 3].astype(np.float64)
     times = np.arange(len(column)) / 60.0
     resting = column[(times > 4.1) & (times < 5.9)] - column[0]
     assert resting.min() > 0.0
@@ -199,7 +200,7 @@ def test_every_act_is_a_settled_change_of_the_right_mass(scene: Scene, seed: int
         lasting = act.kind in (ActKind.PICK, ActKind.PUT)
         for plate, expected in zip(act.plates, move.grams, strict=True):
             found = settled_change(grams[plate], act.t_s, act.end_s)
-            # Measured over 192 steps: standard deviation 0.9 g, 95 % within 1.8 g, worst 5.2 g.
+            # Measured over 366 steps: standard deviation 0.9 g, 95 % within 1.8 g, worst 5.2 g.
             assert found == pytest.approx(expected if lasting else 0.0, abs=6.0)
 
 
