@@ -28,6 +28,7 @@ from walkout.domain.shopping import (
     BasketEventKind,
     Candidate,
     Item,
+    Part,
     Undecided,
     VisitClosed,
 )
@@ -53,8 +54,9 @@ BODIES = st.builds(
 )
 CANDIDATES = st.builds(
     Candidate,
-    st.none() | TEXTS,
-    st.lists(st.builds(Item, TEXTS, UNITS), max_size=3).map(tuple),
+    st.lists(
+        st.builds(Part, st.none() | TEXTS, st.lists(st.builds(Item, TEXTS, UNITS), max_size=3).map(tuple)), max_size=2
+    ).map(tuple),
     st.sampled_from((-1, 0, 1)),
     SHARES,
 )
@@ -218,8 +220,8 @@ def test_a_field_that_a_newer_version_added_is_skipped() -> None:
         (BasketEvent("e", "v", 1, BasketEventKind.PICK, "0", 1, float("nan")), "probability is nan"),
         (VisitClosed("v", 1, -1, 0.5), "visit_closed cannot be written"),
         (VisitClosed("v", 1, 1, float("inf")), "confidence is inf"),
-        (Assignment("w", Candidate("v", (), 2, 0.5)), "sign is 2"),
-        (Undecided("w", (Candidate("v", (), 1, float("nan")),), "r"), "probability is nan"),
+        (Assignment("w", Candidate((Part("v", ()),), 2, 0.5)), "sign is 2"),
+        (Undecided("w", (Candidate((Part("v", ()),), 1, float("nan")),), "r"), "probability is nan"),
         (PLATE, "PlateId is no record of the log"),
     ],
 )

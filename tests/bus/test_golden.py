@@ -31,6 +31,7 @@ from walkout.domain.shopping import (
     BasketEventKind,
     Candidate,
     Item,
+    Part,
     Undecided,
     VisitClosed,
 )
@@ -72,8 +73,8 @@ def _time(record: Sensed) -> tuple[int, int]:
 
 
 def one_of_each() -> dict[str, Record]:
-    taken = Candidate("visit-1", (Item("071142008582", 1), Item("0012", 2)), -1, 0.875)
-    nobody = Candidate(None, (), 0, 0.125)
+    taken = Candidate((Part("visit-1", (Item("071142008582", 1), Item("0012", 2))),), -1, 0.875)
+    nobody = Candidate((Part(None, ()),), 0, 0.125)
     return {
         "LoadCellBatch": LoadCellBatch("g", PLATES, T0, 60.0, np.array([[1.5, np.nan, -2]], np.float32)),
         "BodyFrame": BodyFrame(T0, (Body("t", Joint(1, 2, 3, 0.5), (), {"hip": Joint(4, 5, 6, 1)}),)),

@@ -26,7 +26,7 @@ from walkout.domain.sensing import (
     PlateId,
     Watermark,
 )
-from walkout.domain.shopping import Assignment, BasketEvent, BasketEventKind, Candidate, Undecided, VisitClosed
+from walkout.domain.shopping import Assignment, BasketEvent, BasketEventKind, Candidate, Part, Undecided, VisitClosed
 from walkout.errors import CodecError, LogError
 
 TWO = ("observations", "gate_events")
@@ -89,7 +89,7 @@ def test_entries_of_a_topic_come_in_the_order_of_appending(log: EventLog) -> Non
 
 def test_every_kind_of_record_finds_its_topic(log: EventLog) -> None:
     pick = BasketEvent("e", "v", 1, BasketEventKind.PICK, "1", 1, 0.9)
-    doubt, sure = Undecided("w", (), "too close"), Assignment("w", Candidate(None, (), 0, 1.0))
+    doubt, sure = Undecided("w", (), "too close"), Assignment("w", Candidate((Part(None, ()),), 0, 1.0))
     closed, gap, mark = VisitClosed("v", 2, 1, 0.9), Gap("s", 1, 2, "r"), Watermark("s", 3)
     for record in (doubt, pick, sure, closed, gap, mark):
         log.append(record)

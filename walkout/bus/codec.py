@@ -276,8 +276,13 @@ def _unpack_basket_event(message: shopping_pb2.BasketEvent) -> shopping.BasketEv
 
 def _pack_candidate(candidate: shopping.Candidate) -> shopping_pb2.Candidate:
     return shopping_pb2.Candidate(
-        visit_id=candidate.visit_id,
-        items=[shopping_pb2.Item(barcode=item.barcode, quantity=item.quantity) for item in candidate.items],
+        parts=[
+            shopping_pb2.Part(
+                visit_id=part.visit_id,
+                items=[shopping_pb2.Item(barcode=item.barcode, quantity=item.quantity) for item in part.items],
+            )
+            for part in candidate.parts
+        ],
         sign=candidate.sign,
         probability=candidate.probability,
     )
@@ -285,8 +290,13 @@ def _pack_candidate(candidate: shopping.Candidate) -> shopping_pb2.Candidate:
 
 def _unpack_candidate(message: shopping_pb2.Candidate) -> shopping.Candidate:
     return shopping.Candidate(
-        visit_id=message.visit_id if message.HasField("visit_id") else None,
-        items=tuple(shopping.Item(item.barcode, item.quantity) for item in message.items),
+        parts=tuple(
+            shopping.Part(
+                part.visit_id if part.HasField("visit_id") else None,
+                tuple(shopping.Item(item.barcode, item.quantity) for item in part.items),
+            )
+            for part in message.parts
+        ),
         sign=message.sign,
         probability=message.probability,
     )

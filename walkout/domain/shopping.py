@@ -91,14 +91,22 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One explanation of a weight event: who (None: nobody who pays), what, and how probable.
-
-    ``sign`` is -1 for a pick (mass left the shelf), +1 for a put-back, 0 for "nothing was taken".
-    """
+class Part:
+    """What one visit moved; ``visit_id`` None: nobody who pays."""
 
     visit_id: str | None
     items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One explanation of a weight event: who moved what, and how probable it is.
+
+    ``sign`` is -1 for a pick (mass left the shelf), +1 for a put-back, 0 for "no goods of ours moved". Two
+    shoppers who take from the same plates at once are two parts of one explanation.
+    """
+
+    parts: tuple[Part, ...]
     sign: int
     probability: float
 

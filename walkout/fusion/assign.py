@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from walkout.domain.sensing import PlateId, WeightEvent
-from walkout.domain.shopping import Facing, Item, Product
+from walkout.domain.shopping import Facing, Item, Part, Product
 from walkout.fusion.evidence import LOG_RATIO_LIMIT, log_sum
 from walkout.fusion.items import (
     OUTLIER_RANGE_G,
@@ -78,17 +78,17 @@ class Cause:
     """One explanation of one event: who moved which units. ``sign`` -1 pick, +1 put-back, 0 nothing of ours."""
 
     sign: int
-    parts: tuple[tuple[str | None, tuple[Item, ...]], ...]
+    parts: tuple[Part, ...]
 
     @property
     def visits(self) -> tuple[str, ...]:
         """The visits that took part."""
-        return tuple(visit for visit, _ in self.parts if visit is not None)
+        return tuple(part.visit_id for part in self.parts if part.visit_id is not None)
 
 
 Unit = TypeVar("Unit", Held, Placed)
 
-NOTHING = Cause(0, ((None, ()),))
+NOTHING = Cause(0, (Part(None, ()),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ def _explain_pick(story: Story, change: Change, clue: Clue, base: Sequence[ItemH
                 continue
             taken = tuple(Held(barcode, grams) for barcode, grams in option.units)
             baskets = story.with_basket(visit, story.basket(visit) + taken)
-            cause = Cause(-1, ((visit, option.items),))
+            cause = Cause(-1, (Part(visit, option.items),))
             told.append(_extend(story, clue, cause, option.log_likelihood + ratio, baskets, misplaced))
         if not strays and len(clue.hands) > 1:
             told.extend(_shared_picks(story, clue, option, room))
@@ -245,9 +245,9 @@ def _shared_picks(story: Story, clue: Clue, option: ItemHypothesis, room: float)
             continue
         for cut in range(1, len(units)):
             for mine, theirs in {(units[:cut], units[cut:]), (units[cut:], units[:cut])}:
-                parts = ((one, _as_items(mine)), (two, _as_items(theirs)))
+                parts = (Part(one, _as_items(mine)), Part(two, _as_items(theirs)))
                 gain = option.log_likelihood - count_log_prior(counts)
-                gain += sum(count_log_prior([item.quantity for item in items]) for _, items in parts)
+                gain += sum(count_log_prior([item.quantity for item in part.items]) for part in parts)
                 gain += first + second + log_pair + TOGETHER_LOG_PRIOR - math.log(2 * (len(units) - 1))
                 if gain < room:
                     continue
@@ -313,7 +313,7 @@ def _explain_put(story: Story, change: Change, clue: Clue, shelves: Shelves, roo
             for visit, ratio in persons:
                 gain = what + ratio + (0.0 if visit == owner else HANDED_LOG_PRIOR)
                 # Credited to the basket it came out of; the hand that put it down may be another's.
-                cause = Cause(1, ((owner, items),))
+                cause = Cause(1, (Part(owner, items),))
                 told.append(_extend(story, clue, cause, gain, baskets, story.misplaced + strays))
     foreign = FOREIGN_LOG_PRIOR - math.log(OUTLIER_RANGE_G) + free_split_log(change)
     told.append(_extend(story, clue, NOTHING, foreign + max(best, 0.0), (), ()))

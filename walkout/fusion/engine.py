@@ -264,9 +264,7 @@ class Engine:
         causes = marginal(self._stories, lambda story: story.cause_of(event.event_id) or NOTHING)
         ranked = sorted(causes.items(), key=lambda pair: (-pair[1], repr(pair[0])))
         candidates = tuple(
-            Candidate(visit, items, cause.sign, probability)
-            for cause, probability in ranked[:5]
-            for visit, items in cause.parts
+            Candidate(cause.parts, cause.sign, round(probability, 6)) for cause, probability in ranked[:5]
         )
         if len(ranked) > 1 and ranked[0][1] - ranked[1][1] < self._settings.margin:
             return Undecided(event.event_id, candidates, "two explanations are about equally likely")
@@ -277,7 +275,7 @@ class Engine:
         cause = story.cause_of(event.event_id) or NOTHING
         for visit_id, one in sorted(self._open.items()):
             probability = _probability(self._stories, visit_id, _contents(story, visit_id))
-            own = {item.barcode for visit, items in cause.parts if visit == visit_id for item in items}
+            own = {item.barcode for part in cause.parts if part.visit_id == visit_id for item in part.items}
             for barcode, difference in _difference(one.told, dict(_contents(story, visit_id))):
                 kind = BasketEventKind.CORRECTION
                 if barcode in own:

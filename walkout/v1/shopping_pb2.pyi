@@ -48,16 +48,22 @@ class Item(_message.Message):
     def __init__(self, barcode: _Optional[str] = ..., quantity: _Optional[int] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("visit_id", "items", "sign", "probability")
-    VISIT_ID_FIELD_NUMBER: _ClassVar[int]
-    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("parts", "sign", "probability")
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     SIGN_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-    visit_id: str
-    items: _containers.RepeatedCompositeFieldContainer[Item]
+    parts: _containers.RepeatedCompositeFieldContainer[Part]
     sign: int
     probability: float
-    def __init__(self, visit_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., sign: _Optional[int] = ..., probability: _Optional[float] = ...) -> None: ...
+    def __init__(self, parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., sign: _Optional[int] = ..., probability: _Optional[float] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("visit_id", "items")
+    VISIT_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    visit_id: str
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, visit_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("weight_event_id", "chosen", "others")
