@@ -11,12 +11,9 @@ Series = NDArray[np.float64]
 
 #: Hops in a settle window: 0.6 s of rest. The difference of two such means errs by 0.2-0.35 g (median of real plates).
 REST_HOPS = 6
-#: A settle window counts once that many in a row, a tenth apart, were rests: the first ones may still hold the tail of
-#: the move where it is small against the noise.
-SETTLE_LOOKS = 4
 #: Half a count of the converter: what a plate without any noise still hides.
 _COUNT_G = 0.12
-#: Levels wander: the median real plate drifts 0.25 g and one in ten 1.3 to 2.1 g in 17 s; as a random walk 0.15 g/sqrt(s).
+#: Levels wander: the median real plate drifts 0.25 g and one in ten 1.3 to 2.1 g in 17 s: as a walk, 0.15 g a root second.
 _DRIFT_G2_PER_S = 0.15**2
 #: A rest may differ this many sigmas between its halves, and span this many in all. The range of six normal values is
 #: below 4.6 sigma in 99 of 100; a drift of three sigmas of the difference of half-window means is kept likewise.
@@ -32,8 +29,11 @@ _ONSET_FLOOR_G = 1.0
 RUN_UP_HOPS = 20
 #: Hops of the two-window test on either side.
 WINDOW_HOPS = 7
-#: At most this much of a rest is averaged for a level: drift eats the gain of more (measured, 2 s is no better).
-_LEVEL_HOPS = 10
+#: Hops of rest from which a level is read: on a quiet plate the nine that four settle windows in a row span (the first
+#: ones may still hold the tail of the move), on a noisy one up to two seconds, where drift begins to eat the gain.
+_LEVEL_HOPS = (9, 20)
+#: Noise of a difference of windows up to which the shorter reading is enough for 10 g at several sigmas.
+_QUIET_STEP_G = 1.0
 #: The shortest pause between two picks by one hand: a quarter of a second (fastest repeats are 0.6 s apart).
 _PAUSE_HOPS = 3
 #: Goods off the plate for a second have been picked and put back; for less, lifted and set down (a touch).
@@ -62,6 +62,11 @@ class Move:
     peak_g: float
     quiet_g: float
     settled: bool
+
+
+def level_hops(sigma_step: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many hops of rest a level needs: the variance of its mean falls with their number."""
+    return np.clip(np.ceil(_LEVEL_HOPS[0] * (sigma_step / _QUIET_STEP_G) ** 2), *_LEVEL_HOPS).astype(np.int64)
 
 
 def is_rest(window: Series, sigma: Series) -> NDArray[np.bool_]:
@@ -93,7 +98,8 @@ class Look:
 
     ``hops``, ``samples``: the newest readings, ``first`` the number of the first hop among them; ``trigger``: the hop
     at which the move was noticed; ``rest_since``: hop since which the plate had rested before; ``level``: the running
-    level then. ``sigma_hop`` and ``sigma_step``: noise of a hop and of a difference of windows, shaking included.
+    level then. ``sigma_hop`` and ``sigma_step``: usual noise of a hop and of a difference of two windows; ``shake``: the
+    factor by which the shelf was shaken beyond that when the plate came to rest.
     """
 
     column: int
@@ -106,7 +112,18 @@ class Look:
     level: float
     sigma_hop: float
     sigma_step: float
+    shake: float
     settled: bool
+
+    @property
+    def level_hops(self) -> int:
+        """Hops of rest from which its levels are read."""
+        return int(level_hops(np.array([self.sigma_step * self.shake]))[0])
+
+    @property
+    def noise_g(self) -> float:
+        """What a hop may scatter just now."""
+        return self.sigma_hop * self.shake
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +141,7 @@ def measure(look: Look) -> list[Move]:
     before, start = _level_before(look)
     after = _level(look.hops[max(start, look.hops.size - REST_HOPS) :], look, before)
     end = _settled_from(look, after.mean, start)
-    after = _level(look.hops[max(end + 1, look.hops.size - _LEVEL_HOPS) :], look, after)
+    after = _level(look.hops[max(end + 1, look.hops.size - look.level_hops) :], look, after)
     levels = [before, *pauses(look, before.mean, after.mean, start, end), after]
     borders = [start, *(border for level in levels[1:-1] for border in (level.start, level.stop)), end]
     return [_move(look, levels[i], levels[i + 1], borders[2 * i], borders[2 * i + 1]) for i in range(len(levels) - 1)]
@@ -144,7 +161,7 @@ def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move
         sigma_g=(before.sigma**2 + after.sigma**2 + _COUNT_G**2 + _DRIFT_G2_PER_S * (end - start + REST_HOPS) * HOP_S)
         ** 0.5,
         peak_g=float(np.nanmax(np.maximum(inside - high, low - inside), initial=0.0)),
-        quiet_g=look.sigma_hop,
+        quiet_g=look.noise_g,
         settled=look.settled,
     )
 
@@ -155,7 +172,7 @@ def _level_before(look: Look) -> tuple[Level, int]:
     level = _level(look.hops[rest_from:rest_to], look, None)
     start = _onset(look, level.mean, rest_to)
     since = max(0, look.rest_since - look.first)
-    return _level(look.hops[max(since, start - 1 - _LEVEL_HOPS) : max(start - 1, rest_to)], look, level), start
+    return _level(look.hops[max(since, start - 1 - look.level_hops) : max(start - 1, rest_to)], look, level), start
 
 
 def _rest_before(look: Look) -> tuple[int, int]:
@@ -165,7 +182,7 @@ def _rest_before(look: Look) -> tuple[int, int]:
     newest = max(trigger - WINDOW_HOPS, 0)
     for to in range(newest, max(newest - RUN_UP_HOPS, lowest + REST_HOPS - 1), -1):
         window = look.hops[to - REST_HOPS : to]
-        if window.size == REST_HOPS and is_rest(window[:, None], np.array([look.sigma_hop]))[0]:
+        if window.size == REST_HOPS and is_rest(window[:, None], np.array([look.noise_g]))[0]:
             return to - REST_HOPS, to
     to = max(newest, min(lowest + REST_HOPS, trigger - 1), 1)
     return max(lowest, to - REST_HOPS), to
@@ -191,9 +208,10 @@ def _onset(look: Look, before: float, search_from: int) -> int:
     A step that is small against the noise of a hop never shows so; its onset is where two levels fit best.
     """
     off = look.hops[search_from:] - before
-    far = np.where(np.abs(off) > max(_ONSET_SIGMAS * look.sigma_hop, _ONSET_FLOOR_G), np.sign(off), 0.0)
+    far = np.where(np.abs(off) > max(_ONSET_SIGMAS * look.noise_g, _ONSET_FLOOR_G), np.sign(off), 0.0)
     runs = np.flatnonzero((far[:-1] != 0) & (far[:-1] == far[1:]))
-    return search_from + int(runs[0]) if runs.size else _best_split(look.hops, search_from)
+    split = _best_split(look.hops, search_from)
+    return min(search_from + int(runs[0]), split) if runs.size else split
 
 
 def _best_split(hops: Series, search_from: int) -> int:
@@ -211,7 +229,7 @@ def _best_split(hops: Series, search_from: int) -> int:
 
 def _settled_from(look: Look, after: float, start: int) -> int:
     """Position of the first hop from which the plate stayed at its new level."""
-    limit = max(_ONSET_SIGMAS * look.sigma_hop, _ONSET_FLOOR_G)
+    limit = max(_ONSET_SIGMAS * look.noise_g, _ONSET_FLOOR_G)
     end = max(start, look.hops.size - REST_HOPS)
     while end > start + 1 and abs(look.hops[end - 1] - after) <= limit:
         end -= 1
@@ -239,7 +257,7 @@ def pauses(look: Look, before: float, after: float, start: int, end: int) -> lis
 
 def _lifted(look: Look, floor: float, at: int, end: int) -> Level | None:
     """A run of hops from ``at`` on that lie below ``floor`` by more than noise, long enough to be goods in a hand."""
-    depth = max(_LIFTED_SIGMAS * look.sigma_hop, _LIFTED_G)
+    depth = max(_LIFTED_SIGMAS * look.noise_g, _LIFTED_G)
     run = at
     while run < end and look.hops[run] < floor - depth:
         run += 1
@@ -254,26 +272,26 @@ def _lifted(look: Look, floor: float, at: int, end: int) -> Level | None:
     core = look.hops[start + 1 : stop - 1]
     calmest = min(range(core.size - quarter + 1), key=lambda i: float(np.ptp(core[i : i + quarter])))
     rest = core[calmest : calmest + quarter]
-    return Level(float(rest.mean()), max(look.sigma_hop, float(core.std()) / 2), start, stop)
+    return Level(float(rest.mean()), max(look.noise_g, float(core.std()) / 2), start, stop)
 
 
 def _ledge(look: Look, before: float, after: float, at: int, end: int, found: list[Level]) -> Level | None:
     """A pause that begins with hop ``at``, between the last level and the final one."""
     last = found[-1].mean if found else before
     since = found[-1].stop if found else max(0, at - RUN_UP_HOPS)
-    noise = np.array([look.sigma_hop])
+    noise = np.array([look.noise_g])
     stop = at + _PAUSE_HOPS
     if stop >= end or not is_rest(look.hops[at:stop, None], noise)[0]:
         return None
     while stop + 1 < end and is_rest(look.hops[at : stop + 1, None], noise)[0]:
         stop += 1
     level = float(look.hops[at:stop].mean())
-    least = max(_LIFTED_SIGMAS * look.sigma_hop, _LIFTED_G)
+    least = max(_LIFTED_SIGMAS * look.noise_g, _LIFTED_G)
     if not (least <= (level - last) * np.sign(after - last) and least <= (after - level) * np.sign(after - last)):
         return None
     if approach_hops(look.hops[since:stop], last) > stop - at:
         return None
-    return Level(level, max(look.sigma_hop, float(look.hops[at:stop].std())) / (stop - at) ** 0.5, at, stop)
+    return Level(level, max(look.noise_g, float(look.hops[at:stop].std())) / (stop - at) ** 0.5, at, stop)
 
 
 def _moment(look: Look, before: float, after: float, start: int, end: int) -> int:

@@ -20,12 +20,12 @@ from walkout.shelf.grouping import REACH_PLATES, TOGETHER_S, gather
 from walkout.shelf.moves import (
     REST_HOPS,
     RUN_UP_HOPS,
-    SETTLE_LOOKS,
     WINDOW_HOPS,
     Look,
     Move,
     approach_hops,
     is_rest,
+    level_hops,
     measure,
 )
 
@@ -44,7 +44,7 @@ class StepSettings:
     min_step_g: float = 6.0
     step_sigmas: float = 5.0
     trigger_g: float = 4.0
-    trigger_sigmas: float = 5.0
+    trigger_sigmas: float = 4.5
     touch_g: float = 10.0
     touch_sigmas: float = 8.0
     patience_s: float = 8.0
@@ -214,7 +214,7 @@ class _Controller:
         base = self._baseline
         lies = is_rest(window, base.sigma_hop * base.shake)
         self._lying = np.where(self._moving & lies, self._lying + 1, 0)
-        rest = self._lying >= SETTLE_LOOKS
+        rest = self._lying > level_hops(base.sigma_step * base.shake) - REST_HOPS
         if rest.any():
             lying = [column for column in np.flatnonzero(rest).tolist() if self._rested_long(column, hop)]
             self._close(np.array(lying, np.intp), hop, settled=True)
@@ -240,7 +240,6 @@ class _Controller:
         base = self._baseline
         for column in columns.tolist():
             first = max(self._history.first, int(self._trigger[column]) - RUN_UP_HOPS - 2 * WINDOW_HOPS)
-            shake = float(base.shake[column])
             look = Look(
                 column=column,
                 hops=self._history.hops(first, hop + 1)[:, column].astype(np.float64),
@@ -250,8 +249,9 @@ class _Controller:
                 trigger=int(self._trigger[column]),
                 rest_since=int(self._rest_since[column]),
                 level=float(base.level[column]),
-                sigma_hop=float(base.sigma_hop[column]) * shake,
-                sigma_step=float(base.sigma_step[column]) * shake,
+                sigma_hop=float(base.sigma_hop[column]),
+                sigma_step=float(base.sigma_step[column]),
+                shake=float(base.shake[column]),
                 settled=settled,
             )
             self._pending.setdefault(int(self._shelf_of[column]), []).extend(measure(look))
