@@ -91,6 +91,54 @@ def replay(
         terminal.print_replayed(replayed, console)
 
 
+@app.command()
+def score(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A labelled case, or a folder of them (truth.json beside each).")],
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object of JSON for other programs.")] = False,
+) -> None:
+    """Run every labelled case through the whole route and compare its receipts and events with the truth."""
+    from walkout.app import score as scorer
+    from walkout.app import terminal
+    from walkout.app.build import in_process_billing
+    from walkout.settings import load_settings
+
+    with in_process_billing(load_settings(context.obj)) as client, terminal.case_bar(folder.name) as tell:
+        scores = scorer.score_folder(folder, store, client, tell)
+    if as_json:
+        print(json.dumps(scorer.as_json(scores), ensure_ascii=False))
+    else:
+        terminal.print_scores(scores, terminal.out())
+
+
+@app.command()
+def explain(
+    context: typer.Context,
+    case: Annotated[Path, typer.Argument(help="A recording of ours, or a folder in the nanostore's format.")],
+    event: Annotated[str, typer.Argument(help="Number or id of a weight event; without one, all are listed.")] = "",
+    png: Annotated[Path | None, typer.Option(help="Draw the weight curve and the hands' distance here.")] = None,
+    store: StoreOption = None,
+) -> None:
+    """Why was this charged? What the plates felt, where the hands were, and every explanation considered."""
+    from walkout.app import explain as explainer
+    from walkout.app.build import in_process_billing
+    from walkout.app.source import open_source
+    from walkout.settings import load_settings
+
+    if png is not None and not event:
+        raise typer.BadParameter("a picture shows one event; name its number", param_hint="EVENT")
+    with in_process_billing(load_settings(context.obj)) as client:
+        told = explainer.tell(open_source(case, store), client)
+    chosen = [explainer.find_event(told, event)] if event else list(told.events)
+    for one in chosen:
+        number = told.events.index(one) + 1
+        typer.echo("\n   ".join([f"{number}. {one.event_id[:8]}", *explainer.in_words(told, one)]))
+    if png is not None:
+        explainer.draw(told, chosen[0], png)
+        _say(f"drawn: {png}")
+
+
 @store_app.command("check")
 def store_check(folder: Annotated[Path, typer.Argument(help="Store folder: store.toml and its tables.")]) -> None:
     """Complain about everything wrong in a store folder: file, line and remedy; status 1 if there is an error."""

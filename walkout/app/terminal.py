@@ -5,8 +5,10 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from walkout.app.replay import Replayed, Watch
+from walkout.app.score import CaseScore, as_json
 from walkout.billing.receipts import render_receipt
 from walkout.billing.records import BooksReport
 from walkout.bus.topics import Record
@@ -34,6 +36,27 @@ def progress_bar(label: str) -> Iterator[tuple[Callable[[str], None], Watch]]:
             progress.update(task, completed=share)
 
         yield lambda line: console.print(line, style="dim"), watch
+
+
+@contextmanager
+def case_bar(label: str) -> Iterator[Callable[[CaseScore, int, int], None]]:
+    """A bar on standard error that moves by one labelled case at a time."""
+    with progress_bar(label) as (_, watch):
+        yield lambda _score, done, all_cases: watch(done / all_cases, ())
+
+
+def print_scores(scores: Sequence[CaseScore], console: Console) -> None:
+    """A line per case, then the figures over all of them."""
+    table = Table("case", "shoppers", "F1", "exact", "review", "events found / true / told", "right person", box=None)
+    for one in scores:
+        events = f"{one.events_found} / {one.events_true} / {one.events_told}" if one.events_true is not None else "-"
+        row = (one.case, one.shoppers, f"{one.f1:.3f}", "yes" if one.exact else "no", f"{one.reviewed} / {one.visits}")
+        table.add_row(*(str(cell) for cell in row), events, str(one.persons_right))
+    console.print(table)
+    console.print()
+    for name, value in as_json(scores).items():
+        if not isinstance(value, list):
+            console.print(f"{name:18} {'-' if value is None else f'{value:.4f}'}")
 
 
 class LiveBaskets:
