@@ -274,32 +274,29 @@ def _unpack_basket_event(message: shopping_pb2.BasketEvent) -> shopping.BasketEv
     )
 
 
+def _pack_part(part: shopping.Part) -> shopping_pb2.Part:
+    items = [shopping_pb2.Item(barcode=item.barcode, quantity=item.quantity) for item in part.items]
+    return shopping_pb2.Part(visit_id=part.visit_id, items=items)
+
+
+def _unpack_part(message: shopping_pb2.Part) -> shopping.Part:
+    return shopping.Part(
+        visit_id=message.visit_id if message.HasField("visit_id") else None,
+        items=tuple(shopping.Item(item.barcode, item.quantity) for item in message.items),
+    )
+
+
 def _pack_candidate(candidate: shopping.Candidate) -> shopping_pb2.Candidate:
     return shopping_pb2.Candidate(
-        parts=[
-            shopping_pb2.Part(
-                visit_id=part.visit_id,
-                items=[shopping_pb2.Item(barcode=item.barcode, quantity=item.quantity) for item in part.items],
-            )
-            for part in candidate.parts
-        ],
+        parts=[_pack_part(part) for part in candidate.parts],
         sign=candidate.sign,
         probability=candidate.probability,
     )
 
 
 def _unpack_candidate(message: shopping_pb2.Candidate) -> shopping.Candidate:
-    return shopping.Candidate(
-        parts=tuple(
-            shopping.Part(
-                part.visit_id if part.HasField("visit_id") else None,
-                tuple(shopping.Item(item.barcode, item.quantity) for item in part.items),
-            )
-            for part in message.parts
-        ),
-        sign=message.sign,
-        probability=message.probability,
-    )
+    parts = tuple(_unpack_part(part) for part in message.parts)
+    return shopping.Candidate(parts, message.sign, message.probability)
 
 
 def _check_candidates(candidates: tuple[shopping.Candidate, ...]) -> None:

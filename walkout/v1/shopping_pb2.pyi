@@ -47,6 +47,14 @@ class Item(_message.Message):
     quantity: int
     def __init__(self, barcode: _Optional[str] = ..., quantity: _Optional[int] = ...) -> None: ...
 
+class Part(_message.Message):
+    __slots__ = ("visit_id", "items")
+    VISIT_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    visit_id: str
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, visit_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
 class Candidate(_message.Message):
     __slots__ = ("parts", "sign", "probability")
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -56,14 +64,6 @@ class Candidate(_message.Message):
     sign: int
     probability: float
     def __init__(self, parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., sign: _Optional[int] = ..., probability: _Optional[float] = ...) -> None: ...
-
-class Part(_message.Message):
-    __slots__ = ("visit_id", "items")
-    VISIT_ID_FIELD_NUMBER: _ClassVar[int]
-    ITEMS_FIELD_NUMBER: _ClassVar[int]
-    visit_id: str
-    items: _containers.RepeatedCompositeFieldContainer[Item]
-    def __init__(self, visit_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("weight_event_id", "chosen", "others")
