@@ -34,8 +34,8 @@ from walkout.store.catalog import Store
 WATERMARK_EVERY_NS = NS_PER_S // 2
 #: The last watermark lies this far behind the end: longer than any delay that fusion waits for.
 FLUSH_NS = 3600 * NS_PER_S
-#: A replayed shopper's wallet in whole units of the currency: more than a shop of this size holds.
-WALLET_UNITS = 10_000_000
+#: What a replayed shopper's wallet gets, in minor units: 100,000 dollars or 10 million won, more than a basket holds.
+WALLET_MINOR = 10_000_000
 
 FusionInput = BodyFrame | WeightEvent | GateEvent | Gap
 FusionOutput = BasketEvent | VisitClosed | Assignment | Undecided
@@ -48,8 +48,8 @@ class SensorStep:
         """``gates``, in order of time, are woven in where the recording has none of its own."""
         self._detector = StepDetector()
         self._gates = list(gates)
-        self._told_ns: int | None = None
-        self._stream_ns: int | None = None
+        self._first_ns: int | None = None
+        self._stream_ns = self._told_ns = -(2**63)
         self._weighed = False
 
     def feed(self, record: Sensed) -> Iterator[Record]:
@@ -61,12 +61,17 @@ class SensorStep:
             yield from self._detector.feed(record)
         else:
             yield record
-        self._stream_ns = t_ns if self._stream_ns is None else max(self._stream_ns, t_ns)
+        if self._first_ns is None:
+            self._first_ns = self._told_ns = t_ns
+        self._stream_ns = max(self._stream_ns, t_ns)
         yield from self._watermark()
 
     def finish(self, end_ns: int) -> Iterator[Record]:
         """The end of the recording: what is still open is closed, and a watermark beyond everything."""
         yield from self._detector.flush()
+        if not self._weighed:
+            first_ns = end_ns if self._first_ns is None else self._first_ns
+            yield Gap("plates", first_ns, end_ns, "the recording holds not one reading of a plate")
         yield from self._gates
         self._gates = []
         yield Watermark("edge", end_ns + FLUSH_NS)
@@ -79,14 +84,11 @@ class SensorStep:
             yield self._gates.pop(0)
 
     def _watermark(self) -> Iterator[Watermark]:
-        assert self._stream_ns is not None
         # Records of the very same time may still follow, hence the nanosecond before.
         safe_ns = self._stream_ns - 1
         if self._weighed:
             safe_ns = min(safe_ns, self._detector.settled_until_ns())
-        if self._told_ns is None:
-            self._told_ns = self._stream_ns
-        elif safe_ns >= self._told_ns + WATERMARK_EVERY_NS:
+        if safe_ns >= self._told_ns + WATERMARK_EVERY_NS:
             self._told_ns = safe_ns
             yield Watermark("edge", safe_ns)
 
@@ -197,7 +199,7 @@ def event_end_ns(record: Record) -> int:
 def fund(client: BillingClient, store: Store, visits: Iterable[Visit]) -> None:
     """Prices into the books, and money into the wallets of a replay's shoppers; repeating it changes nothing."""
     client.upsert_prices(store.name, store.currency, store.products.values())
-    amount = Money(WALLET_UNITS, store.currency)
+    amount = Money(WALLET_MINOR, store.currency)
     for visit in visits:
         client.top_up_wallet(derived_id("top-up", visit.visit_id), visit.account, amount)
 
