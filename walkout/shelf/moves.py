@@ -13,7 +13,7 @@ Series = NDArray[np.float64]
 REST_HOPS = 6
 #: Half a count of the converter: what a plate without any noise still hides.
 _COUNT_G = 0.12
-#: Levels wander: the median real plate drifts 0.25 g and one in ten 1.3 to 2.1 g in 17 s: as a walk, 0.15 g a root second.
+#: Levels wander: real plates drift 0.25 g (median) to 2 g (one in ten) in 17 s; as a random walk 0.15 g/sqrt(s).
 _DRIFT_G2_PER_S = 0.15**2
 #: A rest may differ this many sigmas between its halves, and span this many in all. The range of six normal values is
 #: below 4.6 sigma in 99 of 100; a drift of three sigmas of the difference of half-window means is kept likewise.
@@ -96,10 +96,10 @@ def approach_hops(hops: Series, before: float) -> int:
 class Look:
     """What the detector knows of a plate that has come to rest (or ran out of patience).
 
-    ``hops``, ``samples``: the newest readings, ``first`` the number of the first hop among them; ``trigger``: the hop
-    at which the move was noticed; ``rest_since``: hop since which the plate had rested before; ``level``: the running
-    level then. ``sigma_hop`` and ``sigma_step``: usual noise of a hop and of a difference of two windows; ``shake``: the
-    factor by which the shelf was shaken beyond that when the plate came to rest.
+    ``hops``, ``samples``: the newest readings, ``first`` the number of the first hop among them; ``trigger``: the
+    hop at which the move was noticed; ``rest_since``: hop since which the plate had rested before; ``level``: the
+    running level then. ``sigma_hop`` and ``sigma_step``: usual noise of a hop and of a difference of two windows;
+    ``shake``: the factor by which the shelf was shaken beyond that when the plate came to rest.
     """
 
     column: int
@@ -142,9 +142,24 @@ def measure(look: Look) -> list[Move]:
     after = _level(look.hops[max(start, look.hops.size - REST_HOPS) :], look, before)
     end = _settled_from(look, after.mean, start)
     after = _level(look.hops[max(end + 1, look.hops.size - look.level_hops) :], look, after)
+    if not look.settled:
+        after = Level(after.mean, max(after.sigma, _spread(look.hops[-2 * REST_HOPS :])))
     levels = [before, *pauses(look, before.mean, after.mean, start, end), after]
     borders = [start, *(border for level in levels[1:-1] for border in (level.start, level.stop)), end]
     return [_move(look, levels[i], levels[i + 1], borders[2 * i], borders[2 * i + 1]) for i in range(len(levels) - 1)]
+
+
+def compare(look: Look, start: int, end: int) -> Move:
+    """The change of a plate that was never seen moving, across a move of its neighbours (hop numbers)."""
+    before_to, after_from = start - 1 - look.first, end + 1 - look.first
+    before = _level(look.hops[max(0, before_to - look.level_hops) : before_to], look, None)
+    after = _level(look.hops[max(after_from, look.hops.size - look.level_hops) :], look, before)
+    return _move(look, before, after, before_to + 1, after_from - 1)
+
+
+def _spread(hops: Series) -> float:
+    known = hops[np.isfinite(hops)]
+    return float(known.std()) if known.size else 0.0
 
 
 def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move:
@@ -162,7 +177,7 @@ def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move
         ** 0.5,
         peak_g=float(np.nanmax(np.maximum(inside - high, low - inside), initial=0.0)),
         quiet_g=look.noise_g,
-        settled=look.settled,
+        settled=look.settled and not bool(np.isnan(inside).any()),
     )
 
 
