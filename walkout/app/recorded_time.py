@@ -105,7 +105,11 @@ class Sequence(Generic[Payload]):
             return told
         believed, self._doubtful = sorted(self._doubtful, key=lambda other: other.t_ns), []
         first_ns = believed[0].t_ns
-        if self._newest is not None and not self._expects(first_ns + self._shift):
+        if self._newest is None:
+            # Good lines that a stray had parted from their company.
+            believed += [early for early in self._early if abs(early.t_ns - first_ns) <= _JUMP_NS]
+            self._early = [early for early in self._early if abs(early.t_ns - first_ns) > _JUMP_NS]
+        elif not self._expects(first_ns + self._shift):
             if first_ns + self._shift < self._newest:
                 back_ns = self._newest - first_ns - self._shift
                 told.append(self._gap(self._newest, f"the clock stepped back by {back_ns / NS_PER_S:.3f} s"))
