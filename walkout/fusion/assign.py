@@ -40,8 +40,12 @@ NOISE_LOG_PRIOR = math.log(2e-3)
 NOISE_SIGMA_G = 6.0
 #: Two shoppers who take from the same plates within the same second.
 TOGETHER_LOG_PRIOR = math.log(0.05)
-#: Goods that were never on a shelf here (own bag, a bottle brought along) put down on a plate.
-FOREIGN_LOG_PRIOR = math.log(1e-3)
+#: Mass that is no goods of ours comes to rest on a plate: a hand that leans, an own bag, a bottle brought along.
+#: Most of it is a press of some hundred grams (exponential), and it leaves as it came, give or take a tremor.
+FOREIGN_LOG_PRIOR = math.log(5e-3)
+FOREIGN_MEAN_G = 300.0
+RELEASE_SIGMA = 0.05
+FOREIGN = ""
 #: A put-back comes out of another shopper's basket: handed over before.
 HANDED_LOG_PRIOR = math.log(0.02)
 #: Share of put-backs that go home; the rest spreads over the other shelves of the store.
@@ -147,7 +151,7 @@ def tell(stories: Sequence[Story], clue: Clue, shelves: Shelves) -> list[Story]:
     grown: list[Story] = []
     floor = -math.inf  # what falls below would be pruned anyway, so it is not even told
     for story in stories:
-        grown.append(_extend(story, clue, NOTHING, _noise_log(change), (), ()))
+        grown.append(_extend(story, clue, NOTHING, _noise_log(change), story.baskets, story.misplaced))
         room = floor - story.log_weight
         if put:
             grown.extend(_explain_put(story, change, clue, shelves, room))
@@ -196,9 +200,7 @@ def _extend(
     baskets: "tuple[tuple[str, tuple[Held, ...]], ...]",
     misplaced: tuple[Placed, ...],
 ) -> Story:
-    """The story with one more cause; NOTHING leaves baskets and shelves as they were."""
-    if cause.sign == 0:
-        baskets, misplaced = story.baskets, story.misplaced
+    """The story with one more cause."""
     return Story(baskets, misplaced, ((clue.event.event_id, cause), story.causes), story.log_weight + gain)
 
 
@@ -210,7 +212,7 @@ def _persons(clue: Clue) -> list[tuple[str, float]]:
 
 def _explain_pick(story: Story, change: Change, clue: Clue, base: Sequence[ItemHypothesis], room: float) -> list[Story]:
     """Each likely multiset, taken by each person, or by two of them at once."""
-    told: list[Story] = []
+    told = _releases(story, change, clue)
     persons = _persons(clue)
     options: list[tuple[ItemHypothesis, tuple[Placed, ...]]] = [(one, ()) for one in base]
     for strays in _strays_on(story, clue.event):
@@ -269,7 +271,20 @@ def _as_items(units: Iterable[tuple[str, float]]) -> tuple[Item, ...]:
 def _strays_on(story: Story, event: WeightEvent) -> list[tuple[Placed, ...]]:
     """Misplaced goods on the plates that moved, singly and in pairs, one of each kind."""
     moved = set(event.plates)
-    return _bundles(tuple(one for one in story.misplaced if moved & set(one.plates)))
+    return _bundles(tuple(one for one in story.misplaced if one.barcode != FOREIGN and moved & set(one.plates)))
+
+
+def _releases(story: Story, change: Change, clue: Clue) -> list[Story]:
+    """What leaned or stood on these plates without being ours is gone again."""
+    moved = set(clue.event.plates)
+    best = max((ratio for _, ratio in _persons(clue)), default=0.0)
+    told = []
+    for one in dict.fromkeys(one for one in story.misplaced if one.barcode == FOREIGN and moved & set(one.plates)):
+        gain = stranger_log_likelihood(change, one.grams, 1, RELEASE_SIGMA) + STRAY_LOG_PRIOR + max(best, 0.0)
+        left = list(story.misplaced)
+        left.remove(one)
+        told.append(_extend(story, clue, NOTHING, gain, story.baskets, tuple(left)))
+    return told
 
 
 def _from_strays(change: Change, strays: tuple[Placed, ...], unseen: int = 0) -> ItemHypothesis:
@@ -315,8 +330,9 @@ def _explain_put(story: Story, change: Change, clue: Clue, shelves: Shelves, roo
                 # Credited to the basket it came out of; the hand that put it down may be another's.
                 cause = Cause(1, (Part(owner, items),))
                 told.append(_extend(story, clue, cause, gain, baskets, story.misplaced + strays))
-    foreign = FOREIGN_LOG_PRIOR - math.log(OUTLIER_RANGE_G) + free_split_log(change)
-    told.append(_extend(story, clue, NOTHING, foreign + max(best, 0.0), (), ()))
+    foreign = FOREIGN_LOG_PRIOR - math.log(FOREIGN_MEAN_G) - change.total / FOREIGN_MEAN_G + free_split_log(change)
+    left = (*story.misplaced, Placed(FOREIGN, change.total, clue.event.plates))
+    told.append(_extend(story, clue, NOTHING, foreign + max(best, 0.0), story.baskets, left))
     return told
 
 
