@@ -153,7 +153,7 @@ def check_books(engine: sa.Engine) -> BooksReport:
             transactions=_count(connection, transactions),
             postings=_count(connection, postings),
             unfinished=connection.execute(unfinished).scalar_one(),
-            charges={status: int(number) for status, number in connection.execute(statuses)},
+            charges={str(status): int(number) for status, number in connection.execute(statuses)},
             captured={currency: int(minor) for currency, minor in connection.execute(taken)},
         )
 

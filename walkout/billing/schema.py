@@ -8,6 +8,7 @@ What no program, ours or another, can commit here:
   ``PRAGMA foreign_keys=ON``, which ``open_books`` sets; for a writer without it ``ledger.check_books`` tells);
 * a change to a posted transaction, a basket event, a receipt line or a status event;
 * a status move that the tables of ``records`` do not hold, or one without its status event;
+* a captured charge without the sale of its amount, a captured visit without a captured charge over its total;
 * a wallet below zero; a second charge for a visit; a basket event for a closed visit; two currencies in a store.
 
 PostgreSQL can follow: the tables and deferred keys are standard, only ``_TRIGGERS`` and the PRAGMAs need twins.
@@ -32,8 +33,16 @@ _BUSY_TIMEOUT_MS = 5_000
 metadata = sa.MetaData()
 
 
-def _one_of(column: str, values: type[StrEnum]) -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} IN ({', '.join(repr(value.value) for value in values)})")
+def _one_of(name: str, values: type[StrEnum]) -> "sa.Column[Any]":
+    """A column of words: checked by the database, members of ``values`` in Python."""
+    words = sa.Enum(
+        values,
+        name=f"{name}_words",
+        native_enum=False,
+        create_constraint=True,
+        values_callable=lambda members: [member.value for member in members],
+    )
+    return sa.Column(name, words, nullable=False)
 
 
 def _text(name: str, *rest: Any, **options: Any) -> "sa.Column[str]":
@@ -73,14 +82,13 @@ visits = sa.Table(
     _text("account_id"),
     _text("currency"),
     _whole("entered_ns"),
-    _text("status"),
+    _one_of("status", VisitStatus),
     sa.Column("closed_ns", sa.BigInteger),
     sa.Column("expected_events", sa.BigInteger),
     sa.Column("confidence", sa.Double),
     sa.Column("total_minor", sa.BigInteger),
     sa.ForeignKeyConstraint(["store", "currency"], ["stores.store", "stores.currency"]),
     sa.UniqueConstraint("visit_id", "currency"),
-    _one_of("status", VisitStatus),
     sa.CheckConstraint("(status = 'open') = (closed_ns IS NULL)"),
     sa.CheckConstraint("(status = 'open') = (total_minor IS NULL)"),
     sa.Index("visits_by_status", "status"),
@@ -92,12 +100,11 @@ basket_events = sa.Table(
     _text("event_id", primary_key=True),
     _text("visit_id", sa.ForeignKey("visits.visit_id"), index=True),
     _whole("t_ns"),
-    _text("kind"),
+    _one_of("kind", BasketEventKind),
     _text("barcode"),
     _whole("quantity"),
     sa.Column("probability", sa.Double, nullable=False),
     _text("weight_event_id"),
-    _one_of("kind", BasketEventKind),
     sa.CheckConstraint("quantity <> 0 AND (kind <> 'pick' OR quantity > 0) AND (kind <> 'put_back' OR quantity < 0)"),
     sa.CheckConstraint("probability BETWEEN 0 AND 1"),
 )
@@ -131,11 +138,10 @@ charges = sa.Table(
     _text("visit_id", unique=True),
     _whole("amount_minor", sa.CheckConstraint(f"amount_minor BETWEEN 1 AND {LARGEST_MINOR}")),
     _text("currency"),
-    _text("status"),
+    _one_of("status", ChargeStatus),
     _text("provider"),
     _text("reference"),
     sa.ForeignKeyConstraint(["visit_id", "currency"], ["visits.visit_id", "visits.currency"]),
-    _one_of("status", ChargeStatus),
 )
 
 status_events = sa.Table(
@@ -241,6 +247,15 @@ _UNBALANCED = (
 )
 _IS_POSTED = "EXISTS (SELECT 1 FROM transactions t WHERE t.transaction_id = {row}.transaction_id AND t.posted = 1)"
 _VISIT_NOT_OPEN = "(SELECT status FROM visits WHERE visit_id = NEW.visit_id) <> 'open'"
+_NOT_SOLD = (
+    "NEW.status = 'captured' AND NOT EXISTS (SELECT 1 FROM postings p JOIN transactions t USING (transaction_id)"
+    " WHERE t.transaction_id = 'charge/' || NEW.charge_id || '/sale' AND t.posted = 1 AND p.kind = 'sales'"
+    " AND p.currency = NEW.currency AND p.amount_minor = -NEW.amount_minor)"
+)
+_NOT_PAID = (
+    "NEW.status = 'captured' AND NOT EXISTS (SELECT 1 FROM charges c WHERE c.visit_id = NEW.visit_id"
+    " AND c.status = 'captured' AND c.amount_minor = NEW.total_minor)"
+)
 
 _TRIGGERS = [
     *_frozen("basket_events"),
@@ -265,6 +280,8 @@ _TRIGGERS = [
         " OLD.closed_ns OR NEW.account_id <> OLD.account_id OR NEW.visit_id <> OLD.visit_id)",
         "a closed visit keeps its total",
     ),
+    _trigger("charges_sold", "BEFORE UPDATE OF status ON charges", _NOT_SOLD, "a captured charge needs its sale"),
+    _trigger("visits_paid", "BEFORE UPDATE OF status ON visits", _NOT_PAID, "a captured visit needs its charge"),
     _trigger("transactions_born", "BEFORE INSERT ON transactions", "NEW.posted <> 0", "born unposted"),
     _trigger("transactions_kept", "BEFORE UPDATE ON transactions", "OLD.posted = 1", "posted stays as it is"),
     _trigger("transactions_no_delete", "BEFORE DELETE ON transactions", "1", "transactions are never deleted"),

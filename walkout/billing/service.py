@@ -371,11 +371,28 @@ def run(
     engine: sa.Engine, provider: PaymentProvider, address: str, clock: Clock, stop: threading.Event | None = None
 ) -> None:
     """``serve`` over books and a provider that are already there."""
-    if stop is None:
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+    wait = _until_signal() if stop is None else stop.wait
     server, _ = start_server(engine, provider, clock, address)
-    stop.wait()
+    wait()
     server.stop(_GRACE_S).wait()
     engine.dispose()
+
+
+def _until_signal() -> Callable[[], object]:
+    """What to call to wait for SIGTERM or SIGINT, which are noted from now on.
+
+    Signals come through a pipe. A lock (``Event.wait``, a queue) would miss one that arrives just before the main
+    thread falls asleep on it: Python runs handlers in the main thread only, and nothing would wake it.
+    """
+    ours = {signal.SIGTERM, signal.SIGINT}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in ours:
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        while os.read(reader, 1)[0] not in ours:
+            pass
+
+    return wait

@@ -164,10 +164,10 @@ class Settler:
                 self._to_review(connection, charge, f"payment declined: {error}")
             return
         with writing(self._engine) as connection:
-            self._move_charge(connection, charge, ChargeStatus.CAPTURED, "taken")
             clearing, sales = Account("clearing", charge.provider), Account("sales", charge.store)
             sale = ledger.transfer(debit=clearing, credit=sales, amount=charge.amount)
             ledger.post(connection, ledger.sale_id(charge.charge_id), "sale", sale, self._clock.now_ns())
+            self._move_charge(connection, charge, ChargeStatus.CAPTURED, "taken")
             self._move_visit(connection, charge.visit_id, VisitStatus.CLOSING, VisitStatus.CAPTURED, "paid")
 
     def _require_provider(self, charge: Charge) -> None:
@@ -258,7 +258,7 @@ def _charge_of(engine: sa.Engine, visit_id: str) -> Charge | None:
         visit.account_id,
         visit.store,
         Money(row.amount_minor, row.currency),
-        ChargeStatus(row.status),
+        row.status,
         row.provider,
         row.reference,
     )

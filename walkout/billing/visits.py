@@ -18,7 +18,7 @@ from walkout.billing.schema import (
     writing,
 )
 from walkout.domain.money import Money
-from walkout.domain.shopping import BasketEvent, BasketEventKind
+from walkout.domain.shopping import BasketEvent
 from walkout.errors import ConflictError, IllegalMove, NotFoundError
 
 #: A rebuilt worker may add the same probabilities in another order; rounding then differs in the last digits of a
@@ -68,7 +68,7 @@ def _append(connection: sa.Connection, event: BasketEvent) -> bool:
             event_id=event.event_id,
             visit_id=event.visit_id,
             t_ns=event.t_ns,
-            kind=event.kind.value,
+            kind=event.kind,
             barcode=event.barcode,
             quantity=event.quantity,
             probability=event.probability,
@@ -92,7 +92,7 @@ def _event(row: Any) -> BasketEvent:
         row.event_id,
         row.visit_id,
         row.t_ns,
-        BasketEventKind(row.kind),
+        row.kind,
         row.barcode,
         row.quantity,
         row.probability,
@@ -177,7 +177,7 @@ def read_visit(connection: sa.Connection, visit_id: str) -> BilledVisit:
         row.currency,
         row.entered_ns,
         row.closed_ns,
-        VisitStatus(row.status),
+        row.status,
         connection.execute(number).scalar_one(),
         reasons_of(connection, visit_id),
     )

@@ -1,0 +1,150 @@
+"""The books balance because the database does not let them do otherwise."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from walkout.billing import ledger
+from walkout.billing.ledger import FUNDING, Account, Posting, transfer
+from walkout.billing.schema import open_books, reading, writing
+from walkout.domain.money import Money
+from walkout.errors import BadRequest, ConflictError, SettingsError
+
+USD10 = Money(1000, "USD")
+ANN = Account("wallet", "ann")
+
+
+@pytest.fixture
+def raw(books: sa.Engine) -> Iterator[sqlite3.Connection]:
+    """The same file through the plain driver, as a careless program would open it (foreign keys on)."""
+    assert books.url.database is not None
+    with closing(sqlite3.connect(books.url.database)) as connection:
+        connection.execute("PRAGMA foreign_keys=ON")
+        yield connection
+
+
+def test_a_top_up_moves_money_once_per_id(books: sa.Engine) -> None:
+    for _ in range(2):
+        assert ledger.top_up(books, "t1", "ann", USD10, 1) == USD10
+    assert ledger.top_up(books, "t2", "ann", USD10, 1) == Money(2000, "USD")
+    report = ledger.check_books(books)
+    assert (report.balanced, report.transactions, report.postings) == (True, 2, 4)
+
+
+def test_the_same_top_up_with_another_amount_is_a_conflict(books: sa.Engine) -> None:
+    ledger.top_up(books, "t1", "ann", USD10, 1)
+    with pytest.raises(ConflictError):
+        ledger.top_up(books, "t1", "ann", Money(999, "USD"), 1)
+    with pytest.raises(ConflictError):
+        ledger.top_up(books, "t1", "bob", USD10, 1)
+
+
+@pytest.mark.parametrize("minor", [0, -1])
+def test_a_top_up_adds_something(books: sa.Engine, minor: int) -> None:
+    with pytest.raises(BadRequest):
+        ledger.top_up(books, "t1", "ann", Money(minor, "USD"), 1)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (Posting(FUNDING, USD10), Posting(ANN, Money(-999, "USD"))),
+        (Posting(FUNDING, USD10), Posting(ANN, Money(-1000, "EUR"))),
+        (Posting(FUNDING, USD10),),
+    ],
+)
+def test_the_database_refuses_postings_that_do_not_sum_to_zero(books: sa.Engine, lines: tuple[Posting, ...]) -> None:
+    with pytest.raises(sa.exc.IntegrityError, match="sum to zero"), writing(books) as connection:
+        ledger.post(connection, "x", "test", lines, 1)
+    assert ledger.check_books(books).transactions == 0
+
+
+def test_a_wallet_never_goes_below_zero(books: sa.Engine) -> None:
+    ledger.top_up(books, "t1", "ann", USD10, 1)
+    with pytest.raises(sa.exc.IntegrityError), writing(books) as connection:
+        ledger.post(connection, "x", "test", transfer(ANN, FUNDING, Money(1001, "USD")), 1)
+    with reading(books) as connection:
+        assert ledger.balance(connection, "ann", "USD") == USD10
+
+
+def test_raw_sql_cannot_commit_an_unbalanced_transaction(books: sa.Engine, raw: sqlite3.Connection) -> None:
+    ledger.top_up(books, "t1", "ann", USD10, 1)
+    raw.execute("INSERT INTO transactions VALUES ('x', 'test', 1, 0)")
+    raw.execute("INSERT INTO postings VALUES ('x', 'wallet', 'ann', 'USD', -5000, 1)")
+    with pytest.raises(sqlite3.IntegrityError, match="sum to zero"):
+        raw.execute("UPDATE transactions SET posted = 1 WHERE transaction_id = 'x'")
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        raw.commit()
+    raw.rollback()
+    assert ledger.check_books(books).balanced
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE postings SET amount_minor = amount_minor * 2",
+        "DELETE FROM postings",
+        "DELETE FROM transactions",
+        "UPDATE transactions SET posted = 0",
+        "UPDATE transactions SET kind = 'other'",
+        "INSERT INTO transactions VALUES ('x', 'test', 1, 1)",
+        "INSERT INTO postings VALUES ('topup/t1', 'hold', 'ann', 'USD', 1, 1)",
+        "INSERT INTO postings VALUES ('topup/t1', 'hold', 'ann', 'USD', 1, 0)",
+        "UPDATE wallets SET balance_minor = -1",
+        "INSERT INTO ledger_accounts VALUES ('sweets', 'ann', 'USD')",
+    ],
+)
+def test_raw_sql_cannot_rewrite_history(books: sa.Engine, raw: sqlite3.Connection, statement: str) -> None:
+    ledger.top_up(books, "t1", "ann", USD10, 1)
+    with pytest.raises(sqlite3.IntegrityError):
+        raw.execute(statement)
+
+
+def test_the_check_finds_a_wallet_that_somebody_edited(books: sa.Engine, raw: sqlite3.Connection) -> None:
+    ledger.top_up(books, "t1", "ann", USD10, 1)
+    raw.execute("UPDATE wallets SET balance_minor = 999999")
+    raw.commit()
+    report = ledger.check_books(books)
+    assert report.problems == ("wallet ann shows 999999 USD, its postings say 1000",)
+
+
+def test_the_check_finds_what_was_forced_past_the_triggers(books: sa.Engine, raw: sqlite3.Connection) -> None:
+    ledger.top_up(books, "t1", "ann", USD10, 1)
+    raw.execute("DROP TRIGGER postings_no_update")
+    raw.execute("UPDATE postings SET amount_minor = amount_minor + 1 WHERE kind = 'funding'")
+    raw.execute("INSERT INTO transactions VALUES ('x', 'test', 1, 0)")
+    raw.commit()
+    problems = "\n".join(ledger.check_books(books).problems)
+    assert "all postings in USD sum to 1" in problems
+    assert "the postings of topup/t1 in USD sum to 1" in problems
+    assert "transaction x was never posted" in problems
+
+
+def test_books_survive_being_opened_again_and_refuse_a_newer_version(books: sa.Engine, raw: sqlite3.Connection) -> None:
+    ledger.top_up(books, "t1", "ann", USD10, 1)
+    url = books.url.render_as_string()
+    again = open_books(url)
+    assert ledger.check_books(again).transactions == 1
+    again.dispose()
+    raw.execute("UPDATE schema_version SET version = 99")
+    raw.commit()
+    with pytest.raises(SettingsError, match="version 99"):
+        open_books(url)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://x/y"])
+def test_books_that_would_not_last_are_refused_with_a_remedy(url: str) -> None:
+    with pytest.raises(SettingsError, match="write sqlite:///"):
+        open_books(url)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"milk, eggs, not a database\n" * 100)
+    with pytest.raises(SettingsError, match="does not open as books"):
+        open_books(f"sqlite:///{tmp_path / 'notes.txt'}")
+    with pytest.raises(SettingsError, match="does not open as books"):
+        open_books(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
