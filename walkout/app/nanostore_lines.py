@@ -330,7 +330,8 @@ def _clean(text: str) -> str:
 def _joint(value: object) -> Joint | None:
     """A joint in metres; None where there is no point or its coordinates are absurd. Missing numbers are zero."""
     point = value.get("point") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or not isinstance(point, dict):
+    # The public recordings write {"point": {}} for a joint that no camera saw: it is not at the origin.
+    if not isinstance(value, dict) or not isinstance(point, dict) or not point:
         return None
     x, y, z = (_float(point.get(axis, 0.0)) for axis in "xyz")
     if x is None or y is None or z is None:
