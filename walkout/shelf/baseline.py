@@ -75,7 +75,7 @@ class Baseline:
             return
         seen = levels[:, with_data]
         self.level[with_data] = np.nanmedian(seen[-window:], axis=0)
-        wiggle = np.nanmedian(np.abs(np.diff(seen, axis=0)), axis=0) * _MEDIAN_TO_SIGMA / 2**0.5
+        wiggle = hop_scatter(seen)
         self.sigma_hop[with_data] = np.maximum(wiggle, _FLOOR_G)
         self.sigma_step[with_data] = np.maximum(wiggle * (2 / window) ** 0.5, _FLOOR_G)
 
@@ -134,6 +134,13 @@ class Baseline:
             elif self.sigma_hop[i] > _NOISY_G:
                 found[i] = PlateHealth.NOISY
         return found
+
+
+def hop_scatter(hops: Floats) -> Floats:
+    """Noise of a hop from the differences of neighbouring ones, shape (m, plates) to (plates,); blind to slow moves."""
+    change = np.abs(np.diff(hops, axis=0))
+    change[:, np.isnan(change).all(axis=0)] = 0.0
+    return np.asarray(np.nanmedian(change, axis=0) * _MEDIAN_TO_SIGMA / 2**0.5)
 
 
 def _rows_and_columns(shelves: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

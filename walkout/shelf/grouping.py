@@ -10,7 +10,7 @@ REACH_PLATES = 2
 #: Plates under one product move together: half-way moments of real and labelled picks differ by less than this.
 TOGETHER_S = 0.3
 #: Cross-talk to neighbours reaches 1.8 % of the step (measured), a finger beside the product somewhat more.
-_CROSS_TALK = 0.1
+CROSS_TALK = 0.1
 
 
 def gather(moves: Sequence[Move], position: Callable[[int], int], rate_hz: float) -> list[list[Move]]:
@@ -36,4 +36,4 @@ def _belong(first: Move, other: Move, rate_hz: float) -> bool:
         return True
     small, large = sorted((first, other), key=lambda move: abs(move.delta_g))
     overlap = min(first.end, other.end) - max(first.start, other.start)
-    return overlap > 0 and abs(small.delta_g) <= max(_CROSS_TALK * abs(large.delta_g), 3 * small.sigma_g)
+    return overlap > 0 and abs(small.delta_g) <= max(CROSS_TALK * abs(large.delta_g), 3 * small.sigma_g)

@@ -74,8 +74,8 @@ def is_rest(window: Series, sigma: Series) -> NDArray[np.bool_]:
     half = window.shape[0] // 2
     drift = np.abs(window[-half:].mean(axis=0) - window[:half].mean(axis=0))
     span = window.max(axis=0) - window.min(axis=0)
-    calm: NDArray[np.bool_] = drift <= np.maximum(_HALF_SIGMAS * sigma, _HALF_FLOOR_G)
-    return calm & (span <= np.maximum(_RANGE_SIGMAS * sigma, _RANGE_FLOOR_G))
+    level = drift <= np.maximum(_HALF_SIGMAS * sigma, _HALF_FLOOR_G)
+    return np.asarray(level & (span <= np.maximum(_RANGE_SIGMAS * sigma, _RANGE_FLOOR_G)))
 
 
 def approach_hops(hops: Series, before: float) -> int:

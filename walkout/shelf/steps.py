@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from walkout.domain.ids import derived_id
 from walkout.domain.sensing import Gap, LoadCellBatch, PlateId, WeightEvent, WeightEventKind
-from walkout.shelf.baseline import Baseline, Floats, PlateHealth
+from walkout.shelf.baseline import Baseline, Floats, PlateHealth, hop_scatter
 from walkout.shelf.grid import HOP_S, History, SampleGrid
-from walkout.shelf.grouping import REACH_PLATES, TOGETHER_S, gather
+from walkout.shelf.grouping import CROSS_TALK, REACH_PLATES, TOGETHER_S, gather
 from walkout.shelf.moves import (
     REST_HOPS,
     RUN_UP_HOPS,
@@ -130,6 +130,7 @@ class _Controller:
         self._lying = np.zeros(count, np.int64)
         self._shaken = np.ones(count)
         self._pending: dict[int, list[Move]] = {}
+        self._told: dict[int, list[Move]] = {}
         self._learnt = False
 
     def feed(self, batch: LoadCellBatch, promised_ns: int) -> list[WeightEvent | Gap]:
@@ -224,9 +225,25 @@ class _Controller:
         if rest.any():
             lying = [column for column in np.flatnonzero(rest).tolist() if self._rested_long(column, hop)]
             self._close(np.array(lying, np.intp), hop, settled=True)
+        restless = self._moving & (hop - self._trigger >= 2 * WINDOW_HOPS)
+        if restless.any():
+            self._believe_noise(restless, hop)
         weary = self._moving & (hop - self._trigger >= self._patience)
         if weary.any():
             self._close(np.flatnonzero(weary), hop, settled=False)
+
+    def _believe_noise(self, restless: NDArray[np.bool_], hop: int) -> None:
+        """Plates that only grew noisier: still about the old level, and no wider than their own hop-to-hop scatter."""
+        base, columns = self._baseline, np.flatnonzero(restless)
+        window = self._history.hops(hop - 2 * WINDOW_HOPS + 1, hop + 1)[:, columns].astype(np.float64)
+        scatter = hop_scatter(window)
+        step_noise = scatter * (2 / WINDOW_HOPS) ** 0.5
+        offset = np.abs(window.mean(axis=0) - base.level[columns])
+        calm = is_rest(window, scatter) & (offset <= np.maximum(step_noise, self._settings.trigger_g / 2))
+        noisier = columns[calm]
+        base.sigma_hop[noisier] = np.maximum(base.sigma_hop[noisier], scatter[calm])
+        base.sigma_step[noisier] = np.maximum(base.sigma_step[noisier], step_noise[calm])
+        self._close(noisier, hop, settled=True)
 
     def _rested_long(self, column: int, hop: int) -> bool:
         """Whether a plate that rests for a settle window has rested as long as its approach took."""
@@ -284,7 +301,7 @@ class _Controller:
                 if not final and self._may_grow(shelf, group):
                     left += group
                     continue
-                event = self._event(group, promised_ns)
+                event = None if self._is_echo(shelf, group) else self._event(group, promised_ns)
                 if event is not None:
                     found.append(event)
             if left:
@@ -306,6 +323,19 @@ class _Controller:
         distance = np.abs(self._position[near][:, None] - self._position[columns][None, :])
         return bool((distance <= REACH_PLATES).any())
 
+    def _is_echo(self, shelf: int, group: list[Move]) -> bool:
+        """Whether all of ``group`` is the late trembling of plates beside a step that has been told already."""
+        return all(
+            any(
+                0 < abs(int(self._position[move.column]) - int(self._position[told.column])) <= REACH_PLATES
+                and move.start <= told.end + self._hop_n
+                and move.end > told.start
+                and abs(move.delta_g) <= CROSS_TALK * abs(told.delta_g)
+                for told in self._told.get(shelf, [])
+            )
+            for move in group
+        )
+
     def _event(self, group: list[Move], promised_ns: int) -> WeightEvent | None:
         """The event of one group of moves, or None where nothing but noise can be claimed."""
         kind = self._kind(group)
@@ -313,6 +343,9 @@ class _Controller:
             return None
         main = max(group, key=lambda m: abs(m.delta_g))
         if kind is WeightEventKind.STEP:
+            oldest = main.step - self._patience * self._hop_n
+            told = self._told.get(int(self._shelf_of[main.column]), [])
+            self._told[int(self._shelf_of[main.column])] = [*(m for m in told if m.step > oldest), main]
             group = group + self._beside(group)
         members: dict[int, list[Move]] = {}
         for move in sorted(group, key=lambda m: int(self._position[m.column])):
