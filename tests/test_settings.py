@@ -19,7 +19,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_file_and_variables_everything_is_embedded() -> None:
     settings = load_settings()
-    assert (settings.redis_url, settings.database_url, settings.data_dir) == (None, None, Path("data"))
+    assert (settings.redis_url, settings.database_url, settings.data_dir) == (None, None, None)
 
 
 def test_file_in_the_working_directory_is_read_and_a_variable_wins_over_it(

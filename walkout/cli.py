@@ -1,9 +1,9 @@
 """The command line: one short function per command. Results go to standard output, all else to standard error."""
 
+import io
 import json
 import logging
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -54,11 +54,12 @@ def demo(
     """Play a simulated shop through the real processes: live baskets, then receipts, then the books."""
     from walkout.app import replay as player
     from walkout.app import terminal
+    from walkout.app.supervisor import orderly_signals, run_folder
     from walkout.settings import load_settings
 
     settings, console = load_settings(context.obj), terminal.out()
-    with tempfile.TemporaryDirectory(prefix="walkout-demo-") as name:
-        folder = Path(name) / "kiosk"
+    with orderly_signals(), run_folder(settings.data_dir) as room:
+        folder = room / "kiosk"
         live = terminal.LiveBaskets(record_kiosk(folder), console)
         replayed = player.replay(settings, folder, None, _speed(speed), _say, live.watch)
     console.print()
@@ -86,7 +87,7 @@ def replay(
     with terminal.progress_bar(folder.name or str(folder)) as (say, watch):
         replayed = player.replay(settings, folder, store, pace, say, watch)
     if as_json:
-        print(json.dumps(player.as_json(replayed), ensure_ascii=False))
+        print(json.dumps(player.as_json(replayed)))
     else:
         terminal.print_replayed(replayed, console)
 
@@ -206,6 +207,9 @@ def _say(line: str) -> None:
 def main() -> None:
     """Entry point: what we raise on purpose is told in one line, without a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no Korean still gets its receipt
+            stream.reconfigure(errors="replace")
     try:
         app()
     except WalkoutError as error:

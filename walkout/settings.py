@@ -34,7 +34,9 @@ class Settings(BaseSettings):
         default=None,
         description="the books, sqlite:///FILE; unset: a ledger thrown away after the command",
     )
-    data_dir: Path = Field(default=Path("data"), description="folder for whatever the shop keeps")
+    data_dir: Path | None = Field(
+        default=None, description="folder for sockets, private log and ledger of a run; unset: the temporary folder"
+    )
     worker_restarts: int = Field(
         default=5, ge=0, le=1000, description="how often one process may die within a minute; then we give up"
     )

@@ -80,6 +80,11 @@ def test_a_run_folder_is_private_and_gone_afterwards(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_place_too_long_for_sockets_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="data_dir"), run_folder(tmp_path / ("x" * 90)):
+        pass
+
+
 def test_the_folder_of_a_killed_run_is_removed_by_the_next_but_a_living_one_is_kept(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time; from walkout.app.supervisor import run_folder\n"

@@ -115,7 +115,7 @@ def in_process_billing(settings: Settings) -> Iterator[BillingClient]:
     from walkout.billing.schema import open_books
     from walkout.billing.service import start_server
 
-    with run_folder() as folder:
+    with run_folder(settings.data_dir) as folder:
         engine = open_books(settings.database_url or f"sqlite:///{folder / 'books.db'}")
         clock = SystemClock()
         provider = PROVIDERS["wallet"](engine, clock)

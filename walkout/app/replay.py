@@ -61,7 +61,7 @@ def replay(
     """
     source = open_source(recording, store)
     found = survey(recording_id(recording), source.records())
-    with orderly_signals(), run_folder() as folder, log_server(settings, folder) as redis_url:
+    with orderly_signals(), run_folder(settings.data_dir) as folder, log_server(settings, folder) as redis_url:
         run = plan_run(folder, redis_url, settings, source, store, found, speed)
         run.write()
         drop_namespace(run.redis_url, run.namespace)  # what an earlier run left when it was killed
@@ -103,11 +103,11 @@ def _receipt(client: BillingClient, visit_id: str) -> Receipt:
 
 
 def _start(run: Run, supervisor: Supervisor, books: _Books, source: Source, found: Survey) -> None:
-    """All processes of a run. Billing comes first and gets its prices before anybody can close a visit."""
+    """All processes of a run. The edge worker comes last: nothing is sold before billing knows the prices."""
     for name in ("billing", "settler", "fusion", "edge"):
-        supervisor.start(name, python_worker("walkout.app.workers", name, str(run.folder)))
-        if name == "billing":
+        if name == "edge":
             books.ask(lambda client: fund(client, source.store, found.visits))
+        supervisor.start(name, python_worker("walkout.app.workers", name, str(run.folder)))
 
 
 def _follow(supervisor: Supervisor, events: EventLog, books: _Books, found: Survey, watch: Watch) -> tuple[Gap, ...]:

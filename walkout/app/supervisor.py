@@ -35,6 +35,8 @@ LONGEST_BACKOFF_S = 5.0
 STOP_S = 5.0
 #: sockaddr_un holds 108 bytes with the closing zero (man 7 unix).
 SOCKET_PATH_BYTES = 107
+#: The longest name of a socket in a run folder.
+_LONGEST = Path("run-12345678") / "billing.sock"
 #: How much of a dead worker's log goes into the error.
 LAST_LINES = 12
 
@@ -204,17 +206,19 @@ def orderly_signals() -> Iterator[None]:
 def run_folder(root: Path | None = None) -> Iterator[Path]:
     """A private folder for sockets, logs and throw-away books of one run, gone at the end.
 
-    Short names, because a socket's path may hold 107 bytes. What killed runs left behind goes first. Raises
-    ``WorkerError`` when the place in the temporary folder belongs to somebody else.
+    Made under ``root``, else under the temporary folder. What killed runs left there goes first. Raises
+    ``WorkerError`` where that place belongs to somebody else or its name is too long for a socket in it.
     """
     top = root or _place()
+    if len(os.fsencode(top.absolute() / _LONGEST)) > SOCKET_PATH_BYTES:
+        raise WorkerError(f"{top}: too long a name for a socket in it; set data_dir to a shorter one")
     top.mkdir(mode=0o700, parents=True, exist_ok=True)
     if top.stat().st_uid != os.getuid():
         raise WorkerError(f"{top} belongs to somebody else; remove it or set TMPDIR to a folder of your own")
     with (top / "lock").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         _sweep(top)
-        folder = Path(tempfile.mkdtemp(prefix="run-", dir=top))
+        folder = Path(tempfile.mkdtemp(prefix="run-", dir=top.absolute()))
         lock = (folder / "lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
@@ -228,8 +232,7 @@ def _place() -> Path:
     """Our corner of the temporary folder; of ``/tmp`` where the former's name is too long for a socket in it."""
     corner = f"walkout-{os.getuid()}"
     top = Path(tempfile.gettempdir()) / corner
-    longest = top / "run-12345678" / "billing.sock"
-    return top if len(os.fsencode(longest)) <= SOCKET_PATH_BYTES else Path("/tmp") / corner
+    return top if len(os.fsencode(top / _LONGEST)) <= SOCKET_PATH_BYTES else Path("/tmp") / corner
 
 
 def _sweep(top: Path) -> None:

@@ -35,11 +35,10 @@ BILLING_PATIENCE_S = 2.0
 LEAD_NS = 120 * NS_PER_S
 
 
-def edge(run: Run) -> None:
+def edge(run: Run, events: EventLog) -> None:
     """Play the recording into the log; done at its end. A successor goes on after the last watermark."""
     from walkout.app.pipeline import SensorStep
 
-    events = open_log(run)
     source = open_recording(run)
     resume_ns = _last_mark_ns(events, "edge")
     step = SensorStep(run.gates)
@@ -67,10 +66,10 @@ class _Pace:
     def __init__(self, events: EventLog, run: Run) -> None:
         self._events, self._run = events, run
         self._begun: tuple[float, int] | None = None
-        self._followed_ns = run.start_ns
+        self._told_ns = self._followed_ns = run.start_ns
 
     def wait_for(self, t_ns: int) -> None:
-        """Return when recording time ``t_ns`` may be told."""
+        """Return when recording time ``t_ns`` may be told; each call's time must then be told."""
         t_ns = min(t_ns, self._run.end_ns)
         if self._run.speed is not None:
             now_s = time.monotonic()
@@ -78,10 +77,12 @@ class _Pace:
                 self._begun = (now_s, t_ns)
             due_s = self._begun[0] + (t_ns - self._begun[1]) / NS_PER_S / self._run.speed
             time.sleep(max(0.0, due_s - now_s))
-        while t_ns - self._followed_ns > LEAD_NS:
+        # Measured at what has been told, not at what is due: a silent stretch may be longer than any lead.
+        while self._told_ns - self._followed_ns > LEAD_NS:
             self._followed_ns = max(self._followed_ns, _last_mark_ns(self._events, "fusion") or 0)
-            if t_ns - self._followed_ns > LEAD_NS:
+            if self._told_ns - self._followed_ns > LEAD_NS:
                 time.sleep(BLOCK_S)
+        self._told_ns = t_ns
 
 
 def _last_mark_ns(events: EventLog, source: str) -> int | None:
@@ -89,11 +90,10 @@ def _last_mark_ns(events: EventLog, source: str) -> int | None:
     return max((mark.t_ns for mark in marks if isinstance(mark, Watermark) and mark.source == source), default=None)
 
 
-def fusion(run: Run) -> None:
+def fusion(run: Run, events: EventLog) -> None:
     """Read what was sensed, publish who took what, and keep the log's entries until no successor needs them."""
     from walkout.app.pipeline import FusionStep, event_end_ns
 
-    events = open_log(run)
     step = FusionStep(open_recording(run).store)
     told_ns = acked_ns = -(2**63)
     held: list[Entry] = []
@@ -117,11 +117,10 @@ def fusion(run: Run) -> None:
         fresh = events.read("fusion", "fusion", SENSED_TOPICS, block_s=BLOCK_S)
 
 
-def settler(run: Run) -> None:
+def settler(run: Run, events: EventLog) -> None:
     """Carry visits to billing; acknowledge what billing has written down, offer the rest again."""
     from walkout.app.pipeline import SettlingStep
 
-    events = open_log(run)
     step = SettlingStep(open_billing(run, BILLING_PATIENCE_S), open_recording(run).store)
     waiting = events.claim("settler", "settler", BILLED_TOPICS)
     while True:
@@ -137,7 +136,7 @@ def settler(run: Run) -> None:
         waiting += events.read("settler", "settler", BILLED_TOPICS, block_s=BLOCK_S)
 
 
-def billing(run: Run) -> None:
+def billing(run: Run, _events: EventLog) -> None:
     """Serve the books."""
     from walkout.billing.service import serve
 
@@ -155,7 +154,8 @@ def main() -> None:
     if name != "billing":  # which stops by itself, after the call in hand
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        WORKERS[name](read_run(folder))
+        run = read_run(folder)
+        WORKERS[name](run, open_log(run))
     except WalkoutError as error:
         log.error("%s stops: %s", name, error)
         sys.exit(1)
