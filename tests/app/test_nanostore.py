@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from walkout.app.nanostore import import_nanostore, nanostore_records
-from walkout.bus.recording import read_recording
+from walkout.bus.recording import RecordingMeta, RecordingWriter, read_recording
 from walkout.bus.topics import event_time_ns
 from walkout.domain.clock import NS_PER_S
 from walkout.domain.geometry import IDENTITY
@@ -431,6 +431,59 @@ def test_any_damage_leaves_a_stream_in_order(tmp_path: Path) -> None:
         for source in ("gondola-1", "gondola-2"):
             times = [batch.t0_ns for batch in batches if batch.source == source]
             assert all(after > before for before, after in pairwise(times))
+
+
+ODD_VALUES = [
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1.5",
+    "1e400",
+    "NaN",
+    '""',
+    '"x"',
+    '"\\ud800"',
+    "[]",
+    "{}",
+    "[[]]",
+    '[{"id": 1}]',
+    "1" * 5000,
+]
+
+
+def with_odd_values(document: Any) -> list[str]:
+    """The document once for each of its fields and each odd value in that field's place."""
+    texts = []
+
+    def visit(node: Any) -> None:
+        for key in list(node) if isinstance(node, dict) else range(len(node)):
+            kept, node[key] = node[key], "@@"
+            whole = json.dumps(document)
+            texts.extend(whole.replace('"@@"', value) for value in ODD_VALUES)
+            node[key] = kept
+            if isinstance(kept, dict | list):
+                visit(kept)
+
+    visit(document)
+    return texts
+
+
+def test_no_value_in_any_field_stops_the_reading(tmp_path: Path) -> None:
+    wrist = {"point": {"x": 10.0, "y": 5.0, "z": 40.0}, "score": 0.5}
+    plates, bodies = plate_lines(5), body_lines(5)
+    plates += with_odd_values(plate_line(1.2)) + [plate_line(1.4 + BATCH_S * n) for n in range(40)]
+    bodies += with_odd_values(body_line(5 / 15, target("-17", hands=[wrist], neck=wrist))) + body_lines(60)[6:]
+    source = tmp_path / "case"
+    source.mkdir()
+    batches, frames, gaps = read(write(source, plates, bodies))
+    assert len(batches) >= 45
+    assert len(frames) >= 59
+    assert len(gaps) > 100
+    with RecordingWriter(tmp_path / "ours", RecordingMeta("case", "nanostore", 0)) as writer:
+        for record in nanostore_records(source, LAYOUT):
+            writer.write(record)
+    assert len(list(read_recording(tmp_path / "ours").records())) == len(batches) + len(frames) + len(gaps)
 
 
 def real_layout() -> Layout:

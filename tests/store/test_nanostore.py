@@ -13,8 +13,9 @@ from walkout.domain.money import Money
 from walkout.domain.sensing import PlateId, ShelfId
 from walkout.domain.shopping import Facing, Product
 from walkout.errors import StoreError
+from walkout.store.check import Severity
 from walkout.store.layout import ZoneKind
-from walkout.store.loader import read_store, write_store
+from walkout.store.loader import check_store, read_store, write_store
 from walkout.store.nanostore import find_store_files, read_nanostore
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "nanostore"
@@ -223,7 +224,8 @@ def test_a_torn_catalog_is_refused_by_name(root: Path) -> None:
 
 def test_a_plate_that_nothing_carries_is_told(root: Path) -> None:
     document = json.loads((root / "store" / "Plates.json").read_text())
-    document["plates"].append({"id": {"shelf_id": shelf_key(7, 1), "plate_index": 1}, "coordinates": {}})
+    lonely = {"id": {"shelf_id": shelf_key(7, 1), "plate_index": 1}, "coordinates": sized(place(), 0.1, 0.4)}
+    document["plates"].append(lonely)
     (root / "store" / "Plates.json").write_text(json.dumps(document))
     assert anomalies_of(root) == [("furniture_missing", 0, "7/1")]
 
@@ -242,6 +244,75 @@ def test_floor_door_and_cameras_come_along(root: Path) -> None:
     np.testing.assert_allclose(camera.pose.translation, [0.254, 0.508, 2.54])
     np.testing.assert_allclose(camera.pose.apply(np.array([0.0, 0.0, 1.0])), [0.254, 1.508, 2.54])
     assert [(one.kind, one.subject) for one in anomalies] == [("camera_unusable", "2")]
+
+
+ODD_VALUES = [
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1.5",
+    "1e400",
+    "NaN",
+    '""',
+    '"x"',
+    '"\\ud800"',
+    "[]",
+    "{}",
+    "[[]]",
+    '[{"id": 1}]',
+    "1" * 5000,
+]
+
+
+def with_odd_values(document: Any) -> list[str]:
+    """The document once for each of its fields and each odd value in that field's place."""
+    texts = []
+
+    def visit(node: Any) -> None:
+        for key in list(node) if isinstance(node, dict) else range(len(node)):
+            kept, node[key] = node[key], "@@"
+            whole = json.dumps(document)
+            texts.extend(whole.replace('"@@"', value) for value in ODD_VALUES)
+            node[key] = kept
+            if isinstance(kept, dict | list):
+                visit(kept)
+
+    visit(document)
+    return texts
+
+
+def test_no_value_in_any_field_of_catalog_or_planogram_stops_the_reading(root: Path, tmp_path: Path) -> None:
+    products = [product(TEA), *with_odd_values(json.loads(product(NUTS))), product(NUTS)]
+    planogram = [facing(TEA, (1, 1, 1)), *with_odd_values(json.loads(facing(NUTS, (1, 1, 2))))]
+    write(root / "BENCHMARK-1", products=products, planogram=planogram)
+    store, anomalies = read_nanostore(find_store_files(root))
+    assert len(anomalies) > 50
+    assert {TEA, NUTS} <= set(store.products)
+    write_store(store, tmp_path / "ours")
+    again = read_store(tmp_path / "ours")
+    assert (again.products, again.planogram) == (store.products, store.planogram)
+
+
+@pytest.mark.parametrize("name", ["gondolas", "shelves", "plates"])
+def test_an_odd_value_in_a_layout_costs_one_piece_at_most(root: Path, tmp_path: Path, name: str) -> None:
+    path = root / "store" / f"{name.capitalize()}.json"
+    entries = json.loads(path.read_text())[name]
+    told = 0
+    for text in with_odd_values(entries[-1]):
+        odd = json.dumps({name: [*entries[:-1], "@@"]}).replace('"@@"', text)
+        path.write_text(odd)
+        try:
+            store, anomalies = read_nanostore(find_store_files(root))
+        except StoreError:
+            assert "1" * 5000 in text  # no JSON reader takes such a number
+            continue
+        told += len(anomalies)
+        assert len(store.layout.boxes) >= 4
+        write_store(store, tmp_path / "ours")
+        errors = [one for one in check_store(tmp_path / "ours") if one.severity is Severity.ERROR]
+        assert all("lies from" in one.message for one in errors), text
+    assert told > 10
 
 
 @needs_real

@@ -287,26 +287,27 @@ def _plate_id(value: object) -> PlateId:
 def _layout(root: Path, anomalies: list[Anomaly]) -> Layout:
     folder = root / "store"
     plates: dict[ShelfId, list[Plate]] = {}
-    for entry in _entries(folder / "Plates.json", "plates"):
-        plate, size = _plate_id(_table(entry, "id")), _size(entry)
-        if any(known.plate_id == plate for known in plates.get(plate.shelf_id, [])):
-            anomalies.append(Anomaly("plate_repeated", "Plates.json", 0, str(plate), "the first one stays"))
-        else:
-            plates.setdefault(plate.shelf_id, []).append(Plate(plate, _pose(entry), size[:2]))
+    for entry, size in _entries(folder / "Plates.json", "plates", anomalies, _plate_id):
+        plate = Plate(_plate_id(_table(entry, "id")), _pose(entry), size[:2])
+        plates.setdefault(plate.plate_id.shelf_id, []).append(plate)
     shelves: dict[str, list[Shelf]] = {}
-    for entry in _entries(folder / "Shelves.json", "shelves"):
+    for entry, size in _entries(folder / "Shelves.json", "shelves", anomalies, _shelf_id):
         shelf = _shelf_id(_table(entry, "id"))
         there = sorted(plates.pop(shelf, []), key=lambda plate: plate.plate_id)
-        shelves.setdefault(shelf.gondola, []).append(Shelf(shelf, _pose(entry), _size(entry), tuple(there)))
+        shelves.setdefault(shelf.gondola, []).append(Shelf(shelf, _pose(entry), size, tuple(there)))
     gondolas = []
-    for entry in _entries(folder / "Gondolas.json", "gondolas"):
-        name = str(_index(_table(entry, "id").get("id")))
+    for entry, size in _entries(folder / "Gondolas.json", "gondolas", anomalies, _gondola_id):
+        name = _gondola_id(_table(entry, "id"))[0]
         levels = sorted(shelves.pop(name, []), key=lambda shelf: shelf.shelf_id)
-        gondolas.append(Gondola(name, _pose(entry), _size(entry), tuple(levels)))
+        gondolas.append(Gondola(name, _pose(entry), size, tuple(levels)))
     orphans = [*map(str, plates), *(str(shelf.shelf_id) for levels in shelves.values() for shelf in levels)]
     lost = "nothing carries it; left out"
     anomalies += [Anomaly("furniture_missing", "Shelves.json", 0, orphan, lost) for orphan in orphans]
     return resolve(tuple(gondolas), _zones(root / "zones.json"), _cameras(folder / "calibration.json", anomalies))
+
+
+def _gondola_id(value: object) -> tuple[str]:
+    return (str(_index(_table(value).get("id"))),)
 
 
 def _load(path: Path) -> Any:
@@ -317,12 +318,29 @@ def _load(path: Path) -> Any:
         raise StoreError(f"{path}: cannot be read ({error}); fetch the file again") from error
 
 
-def _entries(path: Path, key: str) -> list[Any]:
+def _entries(
+    path: Path, key: str, anomalies: list[Anomaly], name_of: Callable[[object], tuple[str | int, ...]]
+) -> list[tuple[object, tuple[float, float, float]]]:
+    """The pieces of furniture of one file with their sizes; those that no store can hold become anomalies."""
     document = _load(path)
     entries = document.get(key) if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
         raise StoreError(f"{path}: has no list {key!r}; fetch the file again")
-    return entries
+    found: dict[tuple[str | int, ...], tuple[object, tuple[float, float, float]]] = {}
+    for entry in entries:
+        name, size = name_of(_table(entry, "id")), _size(entry)
+        said = ""
+        if name in found:
+            said = "is there twice; the first one stays"
+        elif any(int(number) < 1 for number in name):
+            said = "has no number; left out"
+        elif min(size[:2]) <= 0.0 or (key != "plates" and size[2] <= 0.0):
+            said = "has no size; left out"
+        if said:
+            anomalies.append(Anomaly("furniture_unusable", path.name, 0, "/".join(map(str, name)), said))
+        else:
+            found[name] = (entry, size)
+    return list(found.values())
 
 
 def _vector(value: object) -> np.ndarray[Any, np.dtype[np.float64]]:
