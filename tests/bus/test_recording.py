@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from walkout.bus.codec import encode
 from walkout.bus.recording import RecordingMeta, RecordingWriter, Sensed, _frame, read_recording
 from walkout.bus.topics import Record
-from walkout.domain.sensing import BodyFrame, Gap, GateEvent, GateEventKind, LoadCellBatch, PlateId, Watermark
+from walkout.domain.sensing import Body, BodyFrame, Gap, GateEvent, GateEventKind, LoadCellBatch, PlateId, Watermark
 from walkout.errors import CodecError, RecordingError
 
 META = RecordingMeta("morning", "made up for a test", 1_700_000_000_000_000_000)
@@ -61,9 +61,11 @@ def test_records_come_back_in_the_order_of_event_time(tmp_path: Path) -> None:
 
 def test_ties_go_by_the_topic_table_and_then_by_arrival(tmp_path: Path) -> None:
     entered = GateEvent(T0, GateEventKind.ENTERED, "v", None)
-    written: list[Sensed] = [batch(0, 1.0), batch(0, 2.0), frame(0), entered]
+    somebody = BodyFrame(T0, (Body("1", None, ()),))
+    written: list[Sensed] = [batch(0, 1.0), batch(0, 2.0), somebody, frame(0), entered]
     recording = read_recording(write(tmp_path / "r", written))
-    assert payloads(recording.records()) == payloads([entered, frame(0), batch(0, 1.0), batch(0, 2.0)])
+    expected: list[Sensed] = [entered, somebody, frame(0), batch(0, 1.0), batch(0, 2.0)]
+    assert payloads(recording.records()) == payloads(expected)
 
 
 def test_packets_that_arrived_late_or_twice_are_put_in_their_place(tmp_path: Path) -> None:
@@ -162,9 +164,13 @@ def test_a_killed_writer_leaves_no_recording_and_a_free_place(tmp_path: Path) ->
     killed.stdout.close()
     with pytest.raises(RecordingError, match="its writer never finished"):
         read_recording(tmp_path / "r")
-    recording = read_recording(write(tmp_path / "r", [frame(1)]))
-    assert payloads(recording.records()) == payloads([frame(1)])
-    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["recording.toml", "records"]
+    recording = read_recording(write(tmp_path / "r", [batch(1)]))
+    assert payloads(recording.records()) == payloads([batch(1)])
+    assert sorted(path.name for path in (tmp_path / "r").rglob("*")) == [
+        "plate_batches.frames",
+        "recording.toml",
+        "records",
+    ]
 
 
 def test_a_recording_is_never_written_over(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def _unpack_batch(message: sensing_pb2.LoadCellBatch) -> sensing.LoadCellBatch:
 
 def _check_joint(joint: sensing.Joint) -> None:
     # One sum is not finite as soon as one of its parts is not.
-    _finite("a joint's position or score", joint.x_m + joint.y_m + joint.z_m + joint.score)
+    _finite("a joint's position or score", joint.x_m + joint.y_m + joint.z_m + joint.score + joint.sigma_m)
 
 
 def _check_frame(record: sensing.BodyFrame) -> None:
@@ -132,14 +132,18 @@ def _check_frame(record: sensing.BodyFrame) -> None:
             _check_joint(body.head)
         for joint in (*body.hands, *body.joints.values()):
             _check_joint(joint)
+        if body.floor is not None:
+            _finite("a place on the floor", sum(astuple(body.floor)))
+        if body.over and len(body.over) != len(body.hands):
+            raise ValueError(f"{len(body.over)} shelves for {len(body.hands)} hands")
 
 
 def _pack_joint(joint: sensing.Joint) -> sensing_pb2.Joint:
-    return sensing_pb2.Joint(x_m=joint.x_m, y_m=joint.y_m, z_m=joint.z_m, score=joint.score)
+    return sensing_pb2.Joint(x_m=joint.x_m, y_m=joint.y_m, z_m=joint.z_m, score=joint.score, sigma_m=joint.sigma_m)
 
 
 def _unpack_joint(message: sensing_pb2.Joint) -> sensing.Joint:
-    return sensing.Joint(message.x_m, message.y_m, message.z_m, message.score)
+    return sensing.Joint(message.x_m, message.y_m, message.z_m, message.score, message.sigma_m)
 
 
 def _pack_body(body: sensing.Body) -> sensing_pb2.Body:
@@ -150,6 +154,11 @@ def _pack_body(body: sensing.Body) -> sensing_pb2.Body:
         joints=[
             sensing_pb2.NamedJoint(name=name, joint=_pack_joint(joint)) for name, joint in sorted(body.joints.items())
         ],
+        floor=None if body.floor is None else sensing_pb2.FloorPosition(**asdict(body.floor)),
+        over=[
+            sensing_pb2.ShelfBelow(gondola=shelf.gondola, shelf=shelf.shelf) if shelf else sensing_pb2.ShelfBelow()
+            for shelf in body.over
+        ],
     )
 
 
@@ -159,7 +168,13 @@ def _unpack_body(message: sensing_pb2.Body) -> sensing.Body:
         head=_unpack_joint(message.head) if message.HasField("head") else None,
         hands=tuple(_unpack_joint(hand) for hand in message.hands),
         joints={named.name: _unpack_joint(named.joint) for named in message.joints},
+        floor=_unpack_floor(message.floor) if message.HasField("floor") else None,
+        over=tuple(sensing.ShelfId(one.gondola, one.shelf) if one.gondola else None for one in message.over),
     )
+
+
+def _unpack_floor(message: sensing_pb2.FloorPosition) -> sensing.FloorPosition:
+    return sensing.FloorPosition(message.x_m, message.y_m, message.xx_m2, message.xy_m2, message.yy_m2)
 
 
 def _pack_frame(record: sensing.BodyFrame) -> sensing_pb2.BodyFrame:

@@ -39,6 +39,8 @@ class EventLog(Protocol):
 
         All topics are read at one instant. So, after some entry has been read, reading until nothing comes back
         has returned everything that was appended before it. Waits up to ``block_s`` for a first entry.
+        What was trimmed before the group came to it is passed over without a word: a writer that runs ahead of
+        its readers by more than a topic's retention has to wait for them.
         """
         ...
 

@@ -1,8 +1,9 @@
 """A server of our own for the event log, where none is given: a real one, reachable from this machine's user only.
 
 It listens on a unix socket of mode 0700 and on no network port, writes every change to an append-only file in its
-data folder (a killed server loses nothing, a power cut at most the last second), and dies with its owner: the
-kernel kills it when the thread that started it ends, however that happens (prctl PR_SET_PDEATHSIG, Linux).
+data folder before it answers (a killed server loses nothing; a power cut what the kernel still held, about half a
+minute), and dies with its owner: the kernel kills it when the thread that started it ends, however that happens
+(prctl PR_SET_PDEATHSIG, Linux).
 """
 
 import ctypes
@@ -100,7 +101,10 @@ def _start(data_dir: Path, socket: Path, lock: int) -> subprocess.Popen[bytes]:
         "daemonize": "no",
         "save": "",
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        # When to write to disk is left to the kernel. Measured: with "everysec" the server holds answered writes
+        # back while the disk is busy, and one of 25 killed servers had lost 299 entries, none of 25 with "no";
+        # "always" appends 380 entries a second instead of 14,000.
+        "appendfsync": "no",
         "logfile": str(data_dir / "server.log"),
         "loglevel": "notice",
     }
