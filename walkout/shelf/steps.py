@@ -16,19 +16,9 @@ from walkout.domain.ids import derived_id
 from walkout.domain.sensing import Gap, LoadCellBatch, PlateId, WeightEvent, WeightEventKind
 from walkout.shelf.baseline import Baseline, Floats, PlateHealth, hop_scatter
 from walkout.shelf.grid import HOP_S, History, SampleGrid
-from walkout.shelf.grouping import CROSS_TALK, REACH_PLATES, TOGETHER_S, gather
-from walkout.shelf.moves import (
-    REST_HOPS,
-    RUN_UP_HOPS,
-    WINDOW_HOPS,
-    Look,
-    Move,
-    approach_hops,
-    compare,
-    is_rest,
-    level_hops,
-    measure,
-)
+from walkout.shelf.grouping import REACH_PLATES, TOGETHER_S, gather, is_echo
+from walkout.shelf.moves import Move, compare, measure
+from walkout.shelf.rest import REST_HOPS, RUN_UP_HOPS, WINDOW_HOPS, Look, approach, is_rest, level_hops
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +240,7 @@ class _Controller:
         trigger = int(self._trigger[column])
         since = max(int(self._rest_since[column]), trigger - RUN_UP_HOPS)
         hops = self._history.hops(since, hop + 1)[:, column].astype(np.float64)
-        need = min(approach_hops(hops, float(self._baseline.level[column])), 2 * WINDOW_HOPS)
+        need = min(approach(hops, float(self._baseline.level[column])), 2 * WINDOW_HOPS)
         if need <= REST_HOPS:
             return True
         if hop - trigger < need - 1:
@@ -289,6 +279,7 @@ class _Controller:
             sigma_hop=float(base.sigma_hop[column]),
             sigma_step=float(base.sigma_step[column]),
             shake=float(base.shake[column]),
+            shaken=float(self._shaken[column]),
             settled=settled,
         )
 
@@ -297,7 +288,7 @@ class _Controller:
         found: list[WeightEvent | Gap] = []
         for shelf, moves in list(self._pending.items()):
             left: list[Move] = []
-            for group in gather(moves, lambda column: int(self._position[column]), self.grid.rate_hz):
+            for group in gather(moves, self._place, self.grid.rate_hz):
                 if not final and self._may_grow(shelf, group):
                     left += group
                     continue
@@ -309,6 +300,9 @@ class _Controller:
             else:
                 del self._pending[shelf]
         return found
+
+    def _place(self, column: int) -> int:
+        return int(self._position[column])
 
     def _may_grow(self, shelf: int, group: list[Move]) -> bool:
         """Whether a plate within reach that still moves, or has yet to be noticed, may belong to ``group``."""
@@ -324,17 +318,9 @@ class _Controller:
         return bool((distance <= REACH_PLATES).any())
 
     def _is_echo(self, shelf: int, group: list[Move]) -> bool:
-        """Whether all of ``group`` is the late trembling of plates beside a step that has been told already."""
-        return all(
-            any(
-                0 < abs(int(self._position[move.column]) - int(self._position[told.column])) <= REACH_PLATES
-                and move.start <= told.end + self._hop_n
-                and move.end > told.start
-                and abs(move.delta_g) <= CROSS_TALK * abs(told.delta_g)
-                for told in self._told.get(shelf, [])
-            )
-            for move in group
-        )
+        """Whether all of ``group`` is the late trembling beside, or the creep of, a step that has been told already."""
+        position, rate_hz = self._place, self.grid.rate_hz
+        return all(any(is_echo(move, told, position, rate_hz) for told in self._told.get(shelf, [])) for move in group)
 
     def _event(self, group: list[Move], promised_ns: int) -> WeightEvent | None:
         """The event of one group of moves, or None where nothing but noise can be claimed."""
