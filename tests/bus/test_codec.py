@@ -12,12 +12,14 @@ from walkout.bus.topics import TOPICS, Record
 from walkout.domain.sensing import (
     Body,
     BodyFrame,
+    FloorPosition,
     Gap,
     GateEvent,
     GateEventKind,
     Joint,
     LoadCellBatch,
     PlateId,
+    ShelfId,
     Watermark,
     WeightEvent,
     WeightEventKind,
@@ -44,13 +46,19 @@ UNITS = st.integers(-(2**31), 2**31 - 1)
 SHARES = st.floats(0.0, 1.0)
 PLATES = st.builds(PlateId, TEXTS, SMALL, SMALL)
 SPANS = st.tuples(TIMES, TIMES).map(lambda pair: (min(pair), max(pair)))
-JOINTS = st.builds(Joint, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
-BODIES = st.builds(
-    Body,
-    TEXTS,
-    st.none() | JOINTS,
-    st.lists(JOINTS, max_size=2).map(tuple),
-    st.dictionaries(TEXTS, JOINTS, max_size=3),
+JOINTS = st.builds(Joint, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+SHELVES = st.none() | st.builds(ShelfId, st.text(min_size=1, max_size=4), SMALL)
+HANDS = st.lists(st.tuples(JOINTS, SHELVES), max_size=2)
+BODIES = HANDS.flatmap(
+    lambda hands: st.builds(
+        Body,
+        TEXTS,
+        st.none() | JOINTS,
+        st.just(tuple(hand for hand, _ in hands)),
+        st.dictionaries(TEXTS, JOINTS, max_size=3),
+        st.none() | st.builds(FloorPosition, *[NUMBERS] * 5),
+        st.just(tuple(shelf for _, shelf in hands)) | st.just(()),
+    )
 )
 CANDIDATES = st.builds(
     Candidate,

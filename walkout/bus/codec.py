@@ -6,6 +6,7 @@ probabilities are numbers, shapes agree, enums are known. What a field means sta
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict, astuple
 from functools import partial
 from typing import Any, NamedTuple
 

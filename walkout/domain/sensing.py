@@ -56,25 +56,77 @@ class LoadCellBatch:
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """One body joint: world position in metres and the detector's score, 0 to 1."""
+    """One body joint: world position in metres and the detector's score, 0 to 1.
+
+    ``sigma_m`` is the standard deviation along its least certain axis in metres, 0 where nobody tells.
+    """
 
     x_m: float
     y_m: float
     z_m: float
     score: float
+    sigma_m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FloorPosition:
+    """A place on the floor in world metres with its covariance, square metres."""
+
+    x_m: float
+    y_m: float
+    xx_m2: float
+    xy_m2: float
+    yy_m2: float
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
     """One tracked person at one instant. ``track_id`` names the track, never the person.
 
-    ``hands`` holds none to two joints in no stated order; a missing hand is a hand that nobody saw.
+    ``hands`` holds none to two joints in no stated order; a missing hand is a hand that nobody saw. ``over[i]`` is
+    the shelf that ``hands[i]`` is over, None for none; it is empty where nobody tells. ``floor`` is where the person
+    stands, None where nobody tells.
     """
 
     track_id: str
     head: Joint | None
     hands: tuple[Joint, ...]
     joints: dict[str, Joint] = field(default_factory=dict, hash=False)
+    floor: FloorPosition | None = None
+    over: tuple[ShelfId | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture: ``image`` (height, width, 3) uint8 BGR, taken at ``t_ns`` (UTC, capture) by ``camera_id``."""
+
+    camera_id: str
+    t_ns: int
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """One box in one picture: ``box_px`` (left, top, right, bottom), score 0 to 1, class name.
+
+    ``keypoints`` (17, 3): x, y in pixels and score, in the order of COCO (nose, eyes, ears, shoulders, elbows,
+    wrists, hips, knees, ankles; left before right); None from a model without pose.
+    """
+
+    box_px: tuple[float, float, float, float]
+    score: float
+    label: str
+    keypoints: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraDetections:
+    """All that a detector found in one picture of one camera; ``size_px`` is the picture's (width, height)."""
+
+    camera_id: str
+    t_ns: int
+    size_px: tuple[int, int]
+    detections: tuple[Detection, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,7 @@ class Engine:
         self._evidence: list[_Evidence] = []
         self._fixed: dict[str, Cause] = {}
         self._stories: list[Story] = [Story()]
-        self._shelves: tuple[int, Shelves] | None = None
+        self._shelves: tuple[date, Shelves] | None = None
         self._group_start_ns = -(2**63)
 
     def add(self, record: Input) -> None:
@@ -248,10 +248,9 @@ class Engine:
 
     def _shelves_on(self, t_ns: int) -> Shelves:
         """What stands where on the day of ``t_ns``."""
-        day = t_ns // (86_400 * NS_PER_S)
+        day = self._store.local_day(t_ns)
         if self._shelves is None or self._shelves[0] != day:
-            date = datetime.fromtimestamp(t_ns / NS_PER_S, UTC).date()
-            facings = self._store.planogram.on(date)
+            facings = self._store.planogram.on(day)
             stocked = tuple(sorted({facing.barcode for facing in facings}))
             shelf_count = len({plate.shelf_id for plate in self._store.layout.boxes})
             shelves = Shelves(self._store.products, facings_by_plate(facings), stocked, shelf_count)

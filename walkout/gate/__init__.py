@@ -1,2 +1,1 @@
-"""Who is inside: visits opened and closed.
-"""
+"""Who is inside: visits opened and closed."""

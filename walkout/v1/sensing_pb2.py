@@ -24,35 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18walkout/v1/sensing.proto\x12\nwalkout.v1\"8\n\x07PlateId\x12\x0f\n\x07gondola\x18\x01 \x01(\t\x12\r\n\x05shelf\x18\x02 \x01(\x05\x12\r\n\x05plate\x18\x03 \x01(\x05\"s\n\rLoadCellBatch\x12\x0e\n\x06source\x18\x01 \x01(\t\x12#\n\x06plates\x18\x02 \x03(\x0b\x32\x13.walkout.v1.PlateId\x12\r\n\x05t0_ns\x18\x03 \x01(\x10\x12\x0f\n\x07rate_hz\x18\x04 \x01(\x01\x12\r\n\x05grams\x18\x05 \x01(\x0c\"=\n\x05Joint\x12\x0b\n\x03x_m\x18\x01 \x01(\x01\x12\x0b\n\x03y_m\x18\x02 \x01(\x01\x12\x0b\n\x03z_m\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x01\"<\n\nNamedJoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x05joint\x18\x02 \x01(\x0b\x32\x11.walkout.v1.Joint\"\x83\x01\n\x04\x42ody\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x1f\n\x04head\x18\x02 \x01(\x0b\x32\x11.walkout.v1.Joint\x12 \n\x05hands\x18\x03 \x03(\x0b\x32\x11.walkout.v1.Joint\x12&\n\x06joints\x18\x04 \x03(\x0b\x32\x16.walkout.v1.NamedJoint\";\n\tBodyFrame\x12\x0c\n\x04t_ns\x18\x01 \x01(\x10\x12 \n\x06\x62odies\x18\x02 \x03(\x0b\x32\x10.walkout.v1.Body\"\xd5\x01\n\x0bWeightEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12#\n\x06plates\x18\x02 \x03(\x0b\x32\x13.walkout.v1.PlateId\x12\x0f\n\x07\x64\x65lta_g\x18\x03 \x03(\x01\x12\x0f\n\x07sigma_g\x18\x04 \x03(\x01\x12\x10\n\x08start_ns\x18\x05 \x01(\x10\x12\x0f\n\x07step_ns\x18\x06 \x01(\x10\x12\x0e\n\x06\x65nd_ns\x18\x07 \x01(\x10\x12)\n\x04kind\x18\x08 \x01(\x0e\x32\x1b.walkout.v1.WeightEventKind\x12\x0f\n\x07settled\x18\t \x01(\x08\"G\n\x03Gap\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08start_ns\x18\x02 \x01(\x10\x12\x0e\n\x06\x65nd_ns\x18\x03 \x01(\x10\x12\x0e\n\x06reason\x18\x04 \x01(\t\"x\n\tGateEvent\x12\x0c\n\x04t_ns\x18\x01 \x01(\x10\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.walkout.v1.GateEventKind\x12\x10\n\x08visit_id\x18\x03 \x01(\t\x12\x15\n\x08track_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0b\n\t_track_id\")\n\tWatermark\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04t_ns\x18\x02 \x01(\x10*m\n\x0fWeightEventKind\x12!\n\x1dWEIGHT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16WEIGHT_EVENT_KIND_STEP\x10\x01\x12\x1b\n\x17WEIGHT_EVENT_KIND_TOUCH\x10\x02*g\n\rGateEventKind\x12\x1f\n\x1bGATE_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17GATE_EVENT_KIND_ENTERED\x10\x01\x12\x18\n\x14GATE_EVENT_KIND_LEFT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18walkout/v1/sensing.proto\x12\nwalkout.v1\"8\n\x07PlateId\x12\x0f\n\x07gondola\x18\x01 \x01(\t\x12\r\n\x05shelf\x18\x02 \x01(\x05\x12\r\n\x05plate\x18\x03 \x01(\x05\"s\n\rLoadCellBatch\x12\x0e\n\x06source\x18\x01 \x01(\t\x12#\n\x06plates\x18\x02 \x03(\x0b\x32\x13.walkout.v1.PlateId\x12\r\n\x05t0_ns\x18\x03 \x01(\x10\x12\x0f\n\x07rate_hz\x18\x04 \x01(\x01\x12\r\n\x05grams\x18\x05 \x01(\x0c\"N\n\x05Joint\x12\x0b\n\x03x_m\x18\x01 \x01(\x01\x12\x0b\n\x03y_m\x18\x02 \x01(\x01\x12\x0b\n\x03z_m\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0f\n\x07sigma_m\x18\x05 \x01(\x01\"V\n\rFloorPosition\x12\x0b\n\x03x_m\x18\x01 \x01(\x01\x12\x0b\n\x03y_m\x18\x02 \x01(\x01\x12\r\n\x05xx_m2\x18\x03 \x01(\x01\x12\r\n\x05xy_m2\x18\x04 \x01(\x01\x12\r\n\x05yy_m2\x18\x05 \x01(\x01\",\n\nShelfBelow\x12\x0f\n\x07gondola\x18\x01 \x01(\t\x12\r\n\x05shelf\x18\x02 \x01(\x11\"<\n\nNamedJoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x05joint\x18\x02 \x01(\x0b\x32\x11.walkout.v1.Joint\"\xd3\x01\n\x04\x42ody\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x1f\n\x04head\x18\x02 \x01(\x0b\x32\x11.walkout.v1.Joint\x12 \n\x05hands\x18\x03 \x03(\x0b\x32\x11.walkout.v1.Joint\x12&\n\x06joints\x18\x04 \x03(\x0b\x32\x16.walkout.v1.NamedJoint\x12(\n\x05\x66loor\x18\x05 \x01(\x0b\x32\x19.walkout.v1.FloorPosition\x12$\n\x04over\x18\x06 \x03(\x0b\x32\x16.walkout.v1.ShelfBelow\";\n\tBodyFrame\x12\x0c\n\x04t_ns\x18\x01 \x01(\x10\x12 \n\x06\x62odies\x18\x02 \x03(\x0b\x32\x10.walkout.v1.Body\"\xd5\x01\n\x0bWeightEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12#\n\x06plates\x18\x02 \x03(\x0b\x32\x13.walkout.v1.PlateId\x12\x0f\n\x07\x64\x65lta_g\x18\x03 \x03(\x01\x12\x0f\n\x07sigma_g\x18\x04 \x03(\x01\x12\x10\n\x08start_ns\x18\x05 \x01(\x10\x12\x0f\n\x07step_ns\x18\x06 \x01(\x10\x12\x0e\n\x06\x65nd_ns\x18\x07 \x01(\x10\x12)\n\x04kind\x18\x08 \x01(\x0e\x32\x1b.walkout.v1.WeightEventKind\x12\x0f\n\x07settled\x18\t \x01(\x08\"G\n\x03Gap\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08start_ns\x18\x02 \x01(\x10\x12\x0e\n\x06\x65nd_ns\x18\x03 \x01(\x10\x12\x0e\n\x06reason\x18\x04 \x01(\t\"x\n\tGateEvent\x12\x0c\n\x04t_ns\x18\x01 \x01(\x10\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.walkout.v1.GateEventKind\x12\x10\n\x08visit_id\x18\x03 \x01(\t\x12\x15\n\x08track_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0b\n\t_track_id\")\n\tWatermark\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04t_ns\x18\x02 \x01(\x10*m\n\x0fWeightEventKind\x12!\n\x1dWEIGHT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16WEIGHT_EVENT_KIND_STEP\x10\x01\x12\x1b\n\x17WEIGHT_EVENT_KIND_TOUCH\x10\x02*g\n\rGateEventKind\x12\x1f\n\x1bGATE_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17GATE_EVENT_KIND_ENTERED\x10\x01\x12\x18\n\x14GATE_EVENT_KIND_LEFT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'walkout.v1.sensing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WEIGHTEVENTKIND']._serialized_start=989
-  _globals['_WEIGHTEVENTKIND']._serialized_end=1098
-  _globals['_GATEEVENTKIND']._serialized_start=1100
-  _globals['_GATEEVENTKIND']._serialized_end=1203
+  _globals['_WEIGHTEVENTKIND']._serialized_start=1220
+  _globals['_WEIGHTEVENTKIND']._serialized_end=1329
+  _globals['_GATEEVENTKIND']._serialized_start=1331
+  _globals['_GATEEVENTKIND']._serialized_end=1434
   _globals['_PLATEID']._serialized_start=40
   _globals['_PLATEID']._serialized_end=96
   _globals['_LOADCELLBATCH']._serialized_start=98
   _globals['_LOADCELLBATCH']._serialized_end=213
   _globals['_JOINT']._serialized_start=215
-  _globals['_JOINT']._serialized_end=276
-  _globals['_NAMEDJOINT']._serialized_start=278
-  _globals['_NAMEDJOINT']._serialized_end=338
-  _globals['_BODY']._serialized_start=341
-  _globals['_BODY']._serialized_end=472
-  _globals['_BODYFRAME']._serialized_start=474
-  _globals['_BODYFRAME']._serialized_end=533
-  _globals['_WEIGHTEVENT']._serialized_start=536
-  _globals['_WEIGHTEVENT']._serialized_end=749
-  _globals['_GAP']._serialized_start=751
-  _globals['_GAP']._serialized_end=822
-  _globals['_GATEEVENT']._serialized_start=824
-  _globals['_GATEEVENT']._serialized_end=944
-  _globals['_WATERMARK']._serialized_start=946
-  _globals['_WATERMARK']._serialized_end=987
+  _globals['_JOINT']._serialized_end=293
+  _globals['_FLOORPOSITION']._serialized_start=295
+  _globals['_FLOORPOSITION']._serialized_end=381
+  _globals['_SHELFBELOW']._serialized_start=383
+  _globals['_SHELFBELOW']._serialized_end=427
+  _globals['_NAMEDJOINT']._serialized_start=429
+  _globals['_NAMEDJOINT']._serialized_end=489
+  _globals['_BODY']._serialized_start=492
+  _globals['_BODY']._serialized_end=703
+  _globals['_BODYFRAME']._serialized_start=705
+  _globals['_BODYFRAME']._serialized_end=764
+  _globals['_WEIGHTEVENT']._serialized_start=767
+  _globals['_WEIGHTEVENT']._serialized_end=980
+  _globals['_GAP']._serialized_start=982
+  _globals['_GAP']._serialized_end=1053
+  _globals['_GATEEVENT']._serialized_start=1055
+  _globals['_GATEEVENT']._serialized_end=1175
+  _globals['_WATERMARK']._serialized_start=1177
+  _globals['_WATERMARK']._serialized_end=1218
 # @@protoc_insertion_point(module_scope)

@@ -50,16 +50,40 @@ class LoadCellBatch(_message.Message):
     def __init__(self, source: _Optional[str] = ..., plates: _Optional[_Iterable[_Union[PlateId, _Mapping]]] = ..., t0_ns: _Optional[int] = ..., rate_hz: _Optional[float] = ..., grams: _Optional[bytes] = ...) -> None: ...
 
 class Joint(_message.Message):
-    __slots__ = ("x_m", "y_m", "z_m", "score")
+    __slots__ = ("x_m", "y_m", "z_m", "score", "sigma_m")
     X_M_FIELD_NUMBER: _ClassVar[int]
     Y_M_FIELD_NUMBER: _ClassVar[int]
     Z_M_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    SIGMA_M_FIELD_NUMBER: _ClassVar[int]
     x_m: float
     y_m: float
     z_m: float
     score: float
-    def __init__(self, x_m: _Optional[float] = ..., y_m: _Optional[float] = ..., z_m: _Optional[float] = ..., score: _Optional[float] = ...) -> None: ...
+    sigma_m: float
+    def __init__(self, x_m: _Optional[float] = ..., y_m: _Optional[float] = ..., z_m: _Optional[float] = ..., score: _Optional[float] = ..., sigma_m: _Optional[float] = ...) -> None: ...
+
+class FloorPosition(_message.Message):
+    __slots__ = ("x_m", "y_m", "xx_m2", "xy_m2", "yy_m2")
+    X_M_FIELD_NUMBER: _ClassVar[int]
+    Y_M_FIELD_NUMBER: _ClassVar[int]
+    XX_M2_FIELD_NUMBER: _ClassVar[int]
+    XY_M2_FIELD_NUMBER: _ClassVar[int]
+    YY_M2_FIELD_NUMBER: _ClassVar[int]
+    x_m: float
+    y_m: float
+    xx_m2: float
+    xy_m2: float
+    yy_m2: float
+    def __init__(self, x_m: _Optional[float] = ..., y_m: _Optional[float] = ..., xx_m2: _Optional[float] = ..., xy_m2: _Optional[float] = ..., yy_m2: _Optional[float] = ...) -> None: ...
+
+class ShelfBelow(_message.Message):
+    __slots__ = ("gondola", "shelf")
+    GONDOLA_FIELD_NUMBER: _ClassVar[int]
+    SHELF_FIELD_NUMBER: _ClassVar[int]
+    gondola: str
+    shelf: int
+    def __init__(self, gondola: _Optional[str] = ..., shelf: _Optional[int] = ...) -> None: ...
 
 class NamedJoint(_message.Message):
     __slots__ = ("name", "joint")
@@ -70,16 +94,20 @@ class NamedJoint(_message.Message):
     def __init__(self, name: _Optional[str] = ..., joint: _Optional[_Union[Joint, _Mapping]] = ...) -> None: ...
 
 class Body(_message.Message):
-    __slots__ = ("track_id", "head", "hands", "joints")
+    __slots__ = ("track_id", "head", "hands", "joints", "floor", "over")
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
     HANDS_FIELD_NUMBER: _ClassVar[int]
     JOINTS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
     track_id: str
     head: Joint
     hands: _containers.RepeatedCompositeFieldContainer[Joint]
     joints: _containers.RepeatedCompositeFieldContainer[NamedJoint]
-    def __init__(self, track_id: _Optional[str] = ..., head: _Optional[_Union[Joint, _Mapping]] = ..., hands: _Optional[_Iterable[_Union[Joint, _Mapping]]] = ..., joints: _Optional[_Iterable[_Union[NamedJoint, _Mapping]]] = ...) -> None: ...
+    floor: FloorPosition
+    over: _containers.RepeatedCompositeFieldContainer[ShelfBelow]
+    def __init__(self, track_id: _Optional[str] = ..., head: _Optional[_Union[Joint, _Mapping]] = ..., hands: _Optional[_Iterable[_Union[Joint, _Mapping]]] = ..., joints: _Optional[_Iterable[_Union[NamedJoint, _Mapping]]] = ..., floor: _Optional[_Union[FloorPosition, _Mapping]] = ..., over: _Optional[_Iterable[_Union[ShelfBelow, _Mapping]]] = ...) -> None: ...
 
 class BodyFrame(_message.Message):
     __slots__ = ("t_ns", "bodies")

@@ -1,2 +1,1 @@
-"""Pixels to people on the floor, hands at the shelf, products in hands. Nothing here yet: bodies come from recordings.
-"""
+"""Pixels to people on the floor, hands at the shelf, products in hands. Nothing here yet: bodies come from recordings."""
