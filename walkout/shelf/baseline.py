@@ -59,6 +59,7 @@ class Baseline:
         self.sigma_hop = np.full(n, _FLOOR_G)
         self.sigma_step = np.full(n, _FLOOR_G)
         self.shake = np.ones(n)
+        self.jolt = np.ones(n)
         self._shelves = shelves
         self._rows, self._columns = _rows_and_columns(shelves)
         self._padded = np.full((int(shelves.max(initial=0)) + 1, int(self._columns.max(initial=0)) + 1), np.nan)
@@ -80,7 +81,8 @@ class Baseline:
         self.sigma_step[with_data] = np.maximum(wiggle * (2 / window) ** 0.5, _FLOOR_G)
 
     def shaking(self, deviation: Floats) -> None:
-        """Update ``shake``, the factor (at least 1) by which each shelf is shaken just now beyond its own noise.
+        """Update ``shake``, the factor (at least 1) by which each shelf is shaken beyond its own noise; ``jolt``: the
+        same for this very hop.
 
         ``deviation``: latest hop minus the mean of the hops before it. The median over a shelf's plates ignores the few
         that carry an action and rises when everything moves: a knock, footsteps, somebody leaning on the frame.
@@ -93,6 +95,7 @@ class Baseline:
         now = np.where(count >= 4, np.nan_to_num(middle * _MEDIAN_TO_SIGMA), 1.0)
         self._shelf_shake += (now - self._shelf_shake) * min(1.0, self._hop_s / _SHAKE_S)
         self.shake = np.maximum(1.0, self._shelf_shake)[self._shelves]
+        self.jolt = np.maximum(1.0, now)[self._shelves]
 
     def follow(self, hop: Floats, deviation: Floats, step: Floats, resting: Flags, steady: Flags) -> None:
         """Let level and noise of ``resting`` plates follow one hop.

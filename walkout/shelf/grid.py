@@ -127,6 +127,11 @@ class History:
         """Number of the next hop."""
         return self._first + self._used
 
+    @property
+    def nbytes(self) -> int:
+        """Memory held, bytes."""
+        return self._hops.nbytes + self._samples.nbytes + self._rest.nbytes
+
     def append(self, samples: NDArray[np.float32]) -> None:
         """Add samples, shape (n, plates), n at most ``keep_hops`` hops; whole hops become visible, the rest waits."""
         if self._rest.shape[0]:

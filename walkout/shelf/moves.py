@@ -45,7 +45,7 @@ def measure(look: Look) -> list[Move]:
     end = _settled_from(look, after.mean, start)
     after = _level(look.hops[max(end + 1, look.hops.size - look.level_hops) :], look, after)
     if not look.settled:
-        after = Level(after.mean, max(after.sigma, _spread(look.hops[-2 * REST_HOPS :])))
+        after = _unsettled(look, start, after)
     levels = [before, *pauses(look, before.mean, after.mean, start, end), after]
     inner = [border for level in levels[1:-1] for border in (level.start, level.stop)]
     borders = [start * look.hop_n, *inner, end * look.hop_n]
@@ -60,9 +60,13 @@ def compare(look: Look, start: int, end: int) -> Move:
     return _move(look, before, after, (before_to + 1) * look.hop_n, (after_from - 1) * look.hop_n)
 
 
-def _spread(hops: Series) -> float:
-    known = hops[np.isfinite(hops)]
-    return float(known.std()) if known.size else 0.0
+def _unsettled(look: Look, start: int, fallback: Level) -> Level:
+    """Where a plate is that never came to rest: its last readings, as uncertain as they scatter."""
+    tail = look.hops[min(max(start + 2, look.hops.size - REST_HOPS), look.hops.size - 2) :]
+    known = tail[np.isfinite(tail)]
+    if known.size < 2:
+        return fallback
+    return Level(float(known.mean()), max(float(known.std(ddof=1)), look.noise_g))
 
 
 def _move(look: Look, before: Level, after: Level, start: int, end: int) -> Move:
@@ -129,13 +133,13 @@ def _onset(look: Look, before: float, search_from: int) -> int:
     off = look.hops[search_from:] - before
     far = np.where(np.abs(off) > max(_ONSET_SIGMAS * look.noise_g, _ONSET_FLOOR_G), np.sign(off), 0.0)
     runs = np.flatnonzero((far[:-1] != 0) & (far[:-1] == far[1:]))
-    split = _best_split(look.hops, search_from)
+    split = _best_split(look.hops, search_from, REST_HOPS if look.settled else 2)
     return min(search_from + int(runs[0]), split) if runs.size else split
 
 
-def _best_split(hops: Series, search_from: int) -> int:
-    """Where the means of the windows before and after differ most."""
-    edges = range(search_from, hops.size - REST_HOPS + 1)
+def _best_split(hops: Series, search_from: int, rest: int) -> int:
+    """Where the means of the windows before and after differ most; the last ``rest`` hops are taken as after it."""
+    edges = range(search_from, hops.size - rest + 1)
     jumps = [
         abs(float(hops[edge : edge + WINDOW_HOPS].mean() - hops[max(0, edge - WINDOW_HOPS) : edge].mean()))
         for edge in edges

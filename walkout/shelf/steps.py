@@ -47,6 +47,8 @@ class StepSettings:
 _RUN_UP_S = (RUN_UP_HOPS + WINDOW_HOPS) * HOP_S
 
 
+#: A knock is remembered for about a second, as long as the measured one rang, also by plates that notice it late.
+_FADE = 0.85
 #: Cross-talk below this is left to the noise: 0.1-1.8 % of a step were measured, and a gram names no product.
 _BESIDE_G = 1.0
 
@@ -86,6 +88,10 @@ class StepDetector:
             self._promised_ns = max(self._promised_ns, until, quiet_limit)
         return self._promised_ns
 
+    def held_bytes(self) -> int:
+        """Memory held for readings; grows with the number of controllers and plates, never with time."""
+        return sum(watch.held_bytes() for watch in self._controllers.values())
+
     def health(self) -> dict[PlateId, PlateHealth]:
         """What every plate's readings say about the plate itself."""
         return {
@@ -122,6 +128,7 @@ class _Controller:
         self._pending: dict[int, list[Move]] = {}
         self._told: dict[int, list[Move]] = {}
         self._learnt = False
+        self._now = 0
 
     def feed(self, batch: LoadCellBatch, promised_ns: int) -> list[WeightEvent | Gap]:
         placed = self.grid.place(batch)
@@ -137,45 +144,51 @@ class _Controller:
     def finish(self, promised_ns: int) -> list[WeightEvent | Gap]:
         """Measure whatever moves, emit whatever waits."""
         if self._learnt:
-            self._close(np.flatnonzero(self._moving), self._history.end - 1, settled=False)
+            self._close(np.flatnonzero(self._moving), self._now - 1, settled=False)
         return self._emit(promised_ns, final=True)
 
     def settled_until_ns(self) -> int:
         """Start of the earliest event that may still come from here."""
-        earliest = (self._history.end - RUN_UP_HOPS - WINDOW_HOPS) * self._hop_n
+        earliest = (self._now - RUN_UP_HOPS - WINDOW_HOPS) * self._hop_n
         if self._moving.any():
             earliest = min(earliest, (int(self._trigger[self._moving].min()) - RUN_UP_HOPS - WINDOW_HOPS) * self._hop_n)
         for moves in self._pending.values():
             earliest = min(earliest, *(move.start for move in moves))
         return self.grid.time_ns(earliest)
 
+    def held_bytes(self) -> int:
+        moves = sum(len(moves) for kept in (self._pending, self._told) for moves in kept.values())
+        return self._history.nbytes + moves * 100
+
     def health(self) -> list[PlateHealth]:
         return self._baseline.health()
 
     def _measure(self, columns: NDArray[np.intp], settled: bool, promised_ns: int) -> list[WeightEvent | Gap]:
-        self._close(columns, self._history.end - 1, settled)
+        self._close(columns, self._now - 1, settled)
         return self._emit(promised_ns, final=True)
 
     def _take(self, samples: NDArray[np.float32], promised_ns: int) -> list[WeightEvent | Gap]:
+        """Hop by hop, whatever the batches, so that the same readings give the same events."""
         found: list[WeightEvent | Gap] = []
         piece = self._hop_n * 10
         for at in range(0, samples.shape[0], piece):
-            first = self._history.end
             self._history.append(samples[at : at + piece])
             if not self._learnt:
                 self._learn()
-                continue
-            for hop in range(first, self._history.end):
-                self._tick(hop)
-            if self._pending:
-                found += self._emit(promised_ns)
+            while self._learnt and self._now < self._history.end:
+                self._now += 1
+                self._tick(self._now - 1)
+                if self._pending:
+                    found += self._emit(promised_ns)
         return found
 
     def _learn(self) -> None:
-        if self._history.end < max(round(self._settings.learn_s / HOP_S), 2 * WINDOW_HOPS):
+        needed = max(round(self._settings.learn_s / HOP_S), 2 * WINDOW_HOPS)
+        if self._history.end < needed:
             return
-        self._baseline.learn(self._history.hops(0, self._history.end), WINDOW_HOPS)
-        self._rest_since[:] = self._history.end - WINDOW_HOPS
+        self._baseline.learn(self._history.hops(0, needed), WINDOW_HOPS)
+        self._rest_since[:] = needed - WINDOW_HOPS
+        self._now = needed
         self._learnt = True
 
     def _tick(self, hop: int) -> None:
@@ -195,7 +208,7 @@ class _Controller:
         self._moving |= new
         self._trigger[new] = hop
         self._lying[new] = -(REST_HOPS - 1)
-        self._shaken = np.where(new, base.shake, np.maximum(self._shaken, base.shake))
+        self._shaken = np.maximum(base.jolt, np.where(self._moving, self._shaken, _FADE * self._shaken))
         if self._moving.any():
             self._settle(window[-REST_HOPS:], hop)
         base.follow(now, deviation, step, ~self._moving, steady)
@@ -307,7 +320,7 @@ class _Controller:
     def _may_grow(self, shelf: int, group: list[Move]) -> bool:
         """Whether a plate within reach that still moves, or has yet to be noticed, may belong to ``group``."""
         last = max(move.step for move in group)
-        if self._history.end * self._hop_n - last < WINDOW_HOPS * self._hop_n:
+        if self._now * self._hop_n - last < WINDOW_HOPS * self._hop_n:
             return True
         near = self._moving & (self._shelf_of == shelf)
         near &= (self._trigger - WINDOW_HOPS) * self._hop_n <= last + TOGETHER_S * self.grid.rate_hz
@@ -376,7 +389,7 @@ class _Controller:
         for column in np.flatnonzero(near).tolist():
             if column in busy:
                 continue
-            move = compare(self._look(column, start, self._history.end - 1, True), start, end)
+            move = compare(self._look(column, start, self._now - 1, True), start, end)
             if abs(move.delta_g) >= max(self._settings.step_sigmas * move.sigma_g, _BESIDE_G):
                 found.append(move)
                 self._baseline.level[column] += move.delta_g

@@ -1,0 +1,190 @@
+"""What controllers and networks do wrong never becomes a weight event; what is missing is told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from walkout.domain.sensing import LoadCellBatch
+from walkout.shelf.baseline import PlateHealth
+from walkout.shelf.steps import StepDetector
+
+
+@pytest.fixture
+def pick(lab):
+    """A pick of 100 g from plate 4 at 8.0 s: 20 s in batches of 0.2 s."""
+    scene = lab.Scene()
+    scene.step(1, 4, 8.0, -100)
+    return scene.batches()
+
+
+@pytest.mark.parametrize("lost", [slice(40, 41), slice(38, 43), slice(36, 44), slice(41, 43)])
+def test_packets_lost_within_a_pick_leave_its_mass_and_a_gap(lab, pick, lost):
+    del pick[lost]
+    found = lab.detect(pick)
+    (event,) = lab.steps(found)
+    assert event.total_g == pytest.approx(-100, abs=2)
+    (gap,) = lab.gaps(found)
+    assert (gap.source, lab.s(gap.start_ns)) == ("7", pytest.approx(lost.start * 0.2))
+    assert not event.settled
+
+
+def test_mass_that_left_during_an_outage_is_told_when_readings_return(lab, pick):
+    del pick[36:66]
+    found = lab.detect(pick)
+    (event,) = lab.steps(found)
+    assert event.total_g == pytest.approx(-100, abs=2)
+    assert not event.settled
+    assert lab.s(event.end_ns) == pytest.approx(13.2, abs=0.3)
+
+
+def test_packets_lost_in_quiet_are_a_gap_and_nothing_else(lab):
+    batches = lab.Scene().batches()
+    del batches[50:55]
+    found = lab.detect(batches)
+    assert found == lab.gaps(found)
+    assert len(found) == 1
+
+
+def test_doubled_batches_change_nothing(lab, pick):
+    assert lab.detect([batch for one in pick for batch in (one, one)]) == lab.detect(pick)
+
+
+def test_stragglers_are_dropped_and_the_pick_is_found_once(lab, pick):
+    for at in range(5, 90, 7):
+        pick[at], pick[at + 1] = pick[at + 1], pick[at]
+    (event,) = lab.steps(lab.detect(pick))
+    assert event.total_g == pytest.approx(-100, abs=2)
+
+
+def test_one_batch_from_the_past_is_a_gap_and_no_event(lab, pick):
+    stray = replace(pick[10], t0_ns=pick[10].t0_ns - 3600 * 10**9)
+    found = lab.detect([*pick[:20], stray, *pick[20:]])
+    assert len(lab.steps(found)) == 1
+    assert len(lab.gaps(found)) == 1
+
+
+def test_a_clock_set_back_starts_anew_with_a_gap(lab):
+    scene = lab.Scene(seconds=40)
+    scene.step(1, 4, 8.0, -100)
+    scene.step(1, 4, 30.0, -50)
+    batches = scene.batches()
+    back = [replace(batch, t0_ns=batch.t0_ns - 3600 * 10**9) for batch in batches[100:]]
+    found = lab.detect(batches[:100] + back)
+    assert [e.total_g for e in lab.steps(found)] == pytest.approx([-100, -50], abs=2)
+    assert any("set back" in gap.reason for gap in lab.gaps(found))
+
+
+def test_a_plate_that_says_nothing_does_not_disturb_its_neighbours(lab):
+    scene = lab.Scene()
+    scene.grams[:, scene.at(1, 5)] = np.nan
+    scene.grams[300:700, scene.at(1, 3)] = np.nan
+    scene.step(1, 4, 8.0, -30)
+    (event,) = lab.steps(lab.detect(scene.batches()))
+    assert (lab.numbers(event), event.total_g) == ([4], pytest.approx(-30, abs=2))
+
+
+def test_a_plate_without_noise_still_weighs(lab):
+    scene = lab.Scene()
+    scene.grams[:, scene.at(1, 6)] = 100.0
+    scene.step(1, 6, 8.0, -30)
+    (event,) = lab.steps(lab.detect(scene.batches()))
+    assert event.total_g == pytest.approx(-30, abs=1)
+
+
+def test_single_missing_readings_cost_nothing(lab, pick):
+    rng = np.random.default_rng(3)
+    torn = []
+    for batch in pick:
+        grams = batch.grams.copy()
+        grams[rng.random(grams.shape) < 0.05] = np.nan
+        torn.append(replace(batch, grams=grams))
+    (event,) = lab.steps(lab.detect(torn))
+    assert event.total_g == pytest.approx(-100, abs=2)
+
+
+def test_jittering_and_drifting_clocks_lose_nothing(lab, pick):
+    rng = np.random.default_rng(4)
+    shaky = [
+        replace(batch, t0_ns=batch.t0_ns + round(rng.normal(0, 15e6) + 300e-6 * (batch.t0_ns - lab.START_NS)))
+        for batch in pick
+    ]
+    found = lab.detect(shaky)
+    assert lab.gaps(found) == []
+    assert len(lab.steps(found)) == 1
+
+
+def test_an_event_is_told_within_seconds_and_a_move_in_progress_at_the_end(lab, pick):
+    detector = StepDetector()
+    told_s = next(lab.s(batch.end_ns) for batch in pick if detector.feed(batch))
+    assert told_s < 10.5
+    detector = StepDetector()
+    assert not [item for batch in pick[:42] for item in detector.feed(batch)]
+    (event,) = lab.steps(detector.flush())
+    assert event.total_g == pytest.approx(-100, abs=20)
+
+
+def test_the_watermark_waits_for_moves_but_not_for_a_silent_controller(lab, pick):
+    detector = StepDetector()
+    other = [replace(batch, source="8") for batch in pick]
+    for mine, theirs in zip(pick[:30], other[:30], strict=True):
+        detector.feed(mine)
+        detector.feed(theirs)
+    for mine in pick[30:45]:
+        detector.feed(mine)
+    assert lab.s(detector.settled_until_ns()) <= 6.0
+    for mine in pick[45:]:
+        detector.feed(mine)
+    late = [replace(b, t0_ns=b.t0_ns + 20 * 10**9) for b in pick]
+    for mine in late:
+        detector.feed(mine)
+    assert lab.s(detector.settled_until_ns()) > 20
+
+
+def test_an_empty_batch_and_an_empty_stream_say_nothing(lab):
+    empty = LoadCellBatch("7", lab.Scene().plates, lab.START_NS, 60.0, np.empty((0, 24), np.float32))
+    assert lab.detect([empty]) == []
+    assert lab.detect([]) == []
+    assert StepDetector().settled_until_ns() == 0
+
+
+def test_other_plates_behind_the_same_controller_start_anew_with_a_gap(lab):
+    first, second = lab.Scene(width=12), lab.Scene(width=8)
+    shifted = [replace(batch, t0_ns=batch.t0_ns + 20 * 10**9) for batch in second.batches()]
+    found = lab.detect([*first.batches(), *shifted])
+    assert lab.steps(found) == []
+    assert len(lab.gaps(found)) == 1
+
+
+def test_health_names_what_is_wrong_with_a_plate(lab):
+    scene = lab.Scene(seconds=30)
+    scene.grams[:, scene.at(1, 1)] = np.nan
+    scene.grams[:, scene.at(1, 2)] = -3007.0
+    scene.grams[600:, scene.at(1, 3)] = scene.grams[600, scene.at(1, 3)]
+    scene.grams[:, scene.at(1, 4)] += 40_000
+    scene.grams[:, scene.at(1, 5)] += np.random.default_rng(1).normal(0, 80, scene.t.size)
+    detector = StepDetector()
+    for batch in scene.batches(held=False):
+        detector.feed(batch)
+    health = {plate.plate: state for plate, state in detector.health().items() if plate.shelf == 1}
+    assert [health[n] for n in (1, 2, 3, 4, 5, 6)] == [
+        PlateHealth.MISSING,
+        PlateHealth.CONSTANT,
+        PlateHealth.STUCK,
+        PlateHealth.SATURATED,
+        PlateHealth.NOISY,
+        PlateHealth.GOOD,
+    ]
+
+
+def test_memory_stays_flat(lab):
+    scene = lab.Scene(seconds=30)
+    scene.step(1, 4, 8.0, -100)
+    batches = scene.batches()
+    detector = StepDetector()
+    sizes = []
+    for k in range(6):
+        for batch in batches:
+            detector.feed(replace(batch, t0_ns=batch.t0_ns + k * 30 * 10**9))
+        sizes.append(detector.held_bytes())
+    assert len(set(sizes[1:])) == 1
