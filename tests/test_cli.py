@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from walkout.sim.kiosk import kiosk_store
 from walkout.store.loader import write_store
 
 NANOSTORE = Path(__file__).parents[1].parent / "shared" / "data" / "nanostore"
+WATER = [{"barcode": "071142008582", "quantity": 1}]
 needs_nanostore = pytest.mark.skipif(
     not NANOSTORE.is_dir(), reason="the public nanostore recordings are not beside the repository"
 )
@@ -137,11 +139,38 @@ def test_store_check_is_content_with_a_good_store_and_names_file_and_line_of_a_b
 
 
 @needs_nanostore
-def test_an_imported_recording_gives_the_receipt_of_the_original(tmp_path: Path) -> None:
+def test_an_imported_recording_is_charged_as_the_original_and_only_once(tmp_path: Path) -> None:
     done = walkout("import", "nanostore", NANOSTORE / "BENCHMARK-1", tmp_path / "imported")
     assert done.returncode == 0, done.stderr
-    lines = [{"barcode": "071142008582", "quantity": 1}]
+    books = f"sqlite:///{tmp_path / 'books.db'}"
+    answers = []
     for folder in (NANOSTORE / "BENCHMARK-1", tmp_path / "imported"):
-        answer = json.loads(walkout("replay", folder, "--json").stdout.splitlines()[-1])
-        assert [(receipt["status"], receipt["lines"]) for receipt in answer["receipts"]] == [("captured", lines)]
-        assert answer["books_balanced"] is True
+        done = walkout("replay", folder, "--json", WALKOUT_DATABASE_URL=books)
+        answers.append(json.loads(done.stdout.splitlines()[-1]))
+    assert answers[0]["receipts"] == answers[1]["receipts"]
+    assert [receipt["lines"] for receipt in answers[0]["receipts"]] == [WATER]
+    assert [receipt["status"] for receipt in answers[0]["receipts"]] == ["captured"]
+    printed = walkout("replay", tmp_path / "imported", WALKOUT_DATABASE_URL=books).stdout
+    assert "charges: 1 captured; taken: 1.00 USD" in printed
+
+
+@needs_nanostore
+def test_a_nanostore_folder_with_torn_doubled_and_swapped_lines_is_read_with_gaps(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(NANOSTORE / "BENCHMARK-1", damaged)
+    for path in (damaged, *damaged.iterdir()):
+        path.chmod(0o700)  # the original may be read-only
+    plates = (damaged / "plate_data.json").read_bytes().splitlines(keepends=True)
+    plates[40:44] = [plates[41], plates[40], plates[42][:300] + b"\n", plates[43], plates[43]]
+    bodies = (damaged / "full_targets.json").read_bytes().splitlines(keepends=True)
+    bodies[20:22] = [b"{torn\n", bodies[21]]
+    (damaged / "plate_data.json").write_bytes(b"".join(plates))
+    (damaged / "full_targets.json").write_bytes(b"".join(bodies))
+    done = walkout("replay", damaged, "--json", "--store", NANOSTORE)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert [receipt["lines"] for receipt in answer["receipts"]] == [WATER]
+    told = " ".join(f"{gap['source']} {gap['reason']}" for gap in answer["gaps"])
+    assert [
+        words for words in ("plate_data.json", "line 43", "full_targets.json", "line 21") if words not in told
+    ] == []

@@ -163,11 +163,13 @@ def import_nanostore_command(
     """Turn a nanostore folder into a recording of ours, with its store; oddities are reported, never mended."""
     from walkout.app import terminal
     from walkout.app.nanostore import import_nanostore
+    from walkout.app.source import keep_identity, recording_id
     from walkout.domain.clock import SystemClock
 
     with terminal.progress_bar(source.name or str(source)) as (_, watch):
         created_ns = SystemClock().now_ns()
         anomalies, gaps = import_nanostore(source, destination, created_ns, store, lambda share: watch(share, ()))
+        keep_identity(destination, recording_id(source))
     for gap in gaps:
         typer.echo(f"gap: {gap.source}: {gap.reason}")
     typer.echo(f"{destination}: recorded; {len(anomalies)} anomalies of the store are listed in anomalies.csv")

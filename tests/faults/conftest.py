@@ -24,10 +24,11 @@ STARTED = re.compile(r"^(?:re)?started (\w+) \(pid (\d+)\)")
 PATIENCE_S = 120.0
 
 
-def wait_until(happens: Callable[[], bool], what: str) -> None:
-    """Return once ``happens()``; fail the test where it never does."""
+def wait_until(happens: Callable[[], bool], what: str, goes_on: Callable[[], bool] = lambda: True) -> None:
+    """Return once ``happens()``; fail the test where it never does, or nothing goes on any more."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not happens():
+        assert goes_on(), f"it ended before there was {what}"
         assert time.monotonic() < deadline_s, f"never came: {what}"
         time.sleep(0.02)
 
@@ -69,6 +70,13 @@ class Command:
     def _read_output(self) -> None:
         assert self.process.stdout
         self._output.extend(self.process.stdout)
+
+    def wait_until(self, happens: Callable[[], bool], what: str) -> None:
+        """Return once ``happens()`` while the command runs; what it said, where it ends before."""
+        try:
+            wait_until(happens, what, lambda: self.process.poll() is None)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it said:\n{''.join(self.errors)}") from error
 
     def kill(self, name: str) -> None:
         """SIGKILL the worker ``name``."""

@@ -51,7 +51,7 @@ def test_a_killed_worker_is_followed_by_one_that_gives_the_same_receipts(
         environment = {"WALKOUT_REDIS_URL": url, "WALKOUT_DATABASE_URL": f"sqlite:///{books}"}
         log = RedisLog(url, f"replay-{recording_id(recording)}")
         with Command(["replay", str(recording), "--json", "--speed", "10"], environment) as command:
-            wait_until(lambda: len(list(log.scan(topic))) >= entries, f"{entries} of {topic}")
+            command.wait_until(lambda: len(list(log.scan(topic))) >= entries, f"{entries} of {topic}")
             command.kill(name)
             answer = command.result()
     assert answer == undisturbed
@@ -66,7 +66,7 @@ def test_a_killed_command_takes_everything_along_and_runs_again_to_the_same_rece
     books = temporary / "books.db"
     environment = {"TMPDIR": str(temporary), "WALKOUT_DATABASE_URL": f"sqlite:///{books}"}
     with Command(["replay", str(recording), "--json", "--speed", "10"], environment) as command:
-        wait_until(lambda: books.exists() and bool(visits_in(books)), "a visit in the books")
+        command.wait_until(lambda: books.exists() and bool(visits_in(books)), "a visit in the books")
         family = command.family()
         command.process.kill()
         wait_until(lambda: not any(is_alive(pid) for pid in family), "the end of all its processes")
@@ -93,7 +93,7 @@ def test_a_command_killed_after_money_was_taken_takes_none_again(
     with private_server(temporary / "log") as url:
         environment = {"WALKOUT_REDIS_URL": url, "WALKOUT_DATABASE_URL": f"sqlite:///{books}"}
         with Command(["replay", str(recording), "--json", "--speed", "10"], environment) as command:
-            wait_until(lambda: books.exists() and bool(charged_in(books)), "a charge in the books")
+            command.wait_until(lambda: books.exists() and bool(charged_in(books)), "a charge in the books")
             command.process.kill()
         log = RedisLog(url, f"replay-{recording_id(recording)}")
         assert list(log.scan("observations")), "a killed run leaves its log in a server that is not its own"
@@ -114,7 +114,7 @@ def charged_in(books: Path) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_leaves_no_process_and_no_folder(recording: Path, temporary: Path, number: int) -> None:
     with Command(["replay", str(recording), "--speed", "2"], {"TMPDIR": str(temporary)}) as command:
-        wait_until(lambda: "edge" in command.workers, "the start of the edge worker")
+        command.wait_until(lambda: "edge" in command.workers, "the start of the edge worker")
         family = command.family()
         os.kill(command.process.pid, number)
         command.finish()

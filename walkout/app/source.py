@@ -22,6 +22,8 @@ from walkout.store.loader import read_store
 from walkout.store.nanostore import find_store_files, read_nanostore
 
 _CHUNK = 1 << 20
+#: Holds the id of the recording that an imported one was made from: they are one recording and one visit.
+_IDENTITY = "identity.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ def _sensed(path: Path) -> Iterator[Sensed]:
 
 def recording_id(path: Path) -> str:
     """An id of what was sensed: the same recording under another path, or unpacked, is the same recording."""
+    if (path / _IDENTITY).is_file():
+        return (path / _IDENTITY).read_text(encoding="ascii", errors="replace").strip()
     digest = hashlib.sha256()
     for file in _sensor_files(path):
         digest.update(file.name.removesuffix(".xz").encode() + b"\0")
@@ -87,6 +91,11 @@ def recording_id(path: Path) -> str:
         except (lzma.LZMAError, EOFError):
             digest.update(file.read_bytes())  # torn: what can be read of it is flagged when it is read
     return derived_id("recording", digest.hexdigest())
+
+
+def keep_identity(path: Path, identity: str) -> None:
+    """Let the recording at ``path`` go by the id of the one it was made from: nobody is charged for both."""
+    (path / _IDENTITY).write_text(identity + "\n", encoding="ascii")
 
 
 def _sensor_files(path: Path) -> list[Path]:
