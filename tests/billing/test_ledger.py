@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -134,6 +135,17 @@ def test_books_survive_being_opened_again_and_refuse_a_newer_version(books: sa.E
     raw.commit()
     with pytest.raises(SettingsError, match="version 99"):
         open_books(url)
+
+
+def test_eight_callers_may_open_new_books_at_once(tmp_path: Path) -> None:
+    for attempt in range(5):
+        url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
+        with ThreadPoolExecutor(8) as pool:
+            engines = list(pool.map(open_books, [url] * 8))
+        ledger.top_up(engines[0], "t1", "ann", USD10, 1)
+        assert ledger.check_books(engines[7]).transactions == 1
+        for engine in engines:
+            engine.dispose()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://x/y"])

@@ -250,6 +250,20 @@ def test_an_address_that_others_can_reach_is_refused(books: sa.Engine, address: 
         start_server(books, WalletProvider(books, ManualClock()), ManualClock(), address)
 
 
+def test_an_address_that_is_taken_is_refused(books: sa.Engine, address: str) -> None:
+    with pytest.raises(SettingsError, match="another service"):
+        start_server(books, WalletProvider(books, ManualClock()), ManualClock(), address)
+
+
+def test_long_korean_reasons_do_not_hide_an_error(client: BillingClient) -> None:
+    enter(client)
+    reasons = tuple(f"{number}: 두 고객의 손이 동시에 닿았습니다 " * 20 for number in range(20))
+    client.append_basket_events([pick()])
+    assert client.close_visit(VisitClosed("v", 99, 1, 0.9, reasons)).review == reasons
+    with pytest.raises(ConflictError, match="closed before with other contents"):
+        client.close_visit(VisitClosed("v", 98, 1, 0.9, reasons))
+
+
 def test_an_unknown_provider_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="wallet, fake"):
         serve(f"sqlite:///{tmp_path / 'b.db'}", f"unix:{tmp_path / 's'}", SystemClock(), provider="cash")

@@ -14,6 +14,8 @@ What no program, ours or another, can commit here:
 PostgreSQL can follow: the tables and deferred keys are standard, only ``_TRIGGERS`` and the PRAGMAs need twins.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -29,6 +31,8 @@ SCHEMA_VERSION = 1
 
 #: A writer waits this long for another process's transaction. Ours last milliseconds, so this is a stuck disk.
 _BUSY_TIMEOUT_MS = 5_000
+#: Pause before another opener of a new file is asked again; switching it takes about this long.
+_WAL_PAUSE_MS = 10
 
 metadata = sa.MetaData()
 
@@ -325,13 +329,23 @@ def open_books(database_url: str) -> sa.Engine:
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see _begin
-    for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",  # a receipt that was answered survives a power cut
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=FULL")  # a receipt that was answered survives a power cut
+    _set_wal(connection)
+
+
+def _set_wal(connection: Any) -> None:
+    """Readers beside a writer. SQLite does not wait by itself where two openers switch a new file at once."""
+    for _ in range(_BUSY_TIMEOUT_MS // _WAL_PAUSE_MS):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(_WAL_PAUSE_MS / 1000)
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin(connection: sa.Connection) -> None:

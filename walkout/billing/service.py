@@ -65,8 +65,8 @@ _GRACE_S = 5.0
 _LONGEST_TEXT = 200
 #: Longest review reason taken.
 _LONGEST_REASON = 2_000
-#: Integers of the wire that the books can hold (SQL BIGINT).
-_LARGEST_INT64 = 2**63 - 1
+#: Longest text of an error. gRPC carries it as a header, 8 KiB by default, in which a Korean letter takes 9 bytes.
+_LONGEST_ERROR = 500
 
 
 def visit_status_name(status: VisitStatus) -> str:
@@ -318,7 +318,7 @@ def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     for kind in type(error).__mro__:
         if kind in _CODES:
             context.set_trailing_metadata(((ERROR_KEY, type(error).__name__),))
-            context.abort(_CODES[kind], str(error))
+            context.abort(_CODES[kind], str(error)[:_LONGEST_ERROR])
     log.error("a call failed for a reason nobody expected", exc_info=error)
     context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: see the log of the billing service")
 
