@@ -122,7 +122,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """Not sure enough: the candidates, best first; the visits concerned go to review."""
+    """Not sure enough for now: the candidates, best first. If nothing later settles it, its visits go to review."""
 
     weight_event_id: str
     candidates: tuple[Candidate, ...]

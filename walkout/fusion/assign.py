@@ -35,6 +35,8 @@ BEAM = 96
 PRUNE_LOG = math.log(1e-5)
 #: Mass that changes with nobody's hand in it (a shock, a stranger's arm, staff).
 NOBODY_LOG_PRIOR = math.log(2e-3)
+#: Goods taken by somebody who is no visit of ours: more likely than an arm of three metres, less than a lost hand.
+UNKNOWN_LOG_PRIOR = math.log(3e-3)
 #: A net change that is no goods at all: a plate knocked askew, creep after a lean.
 NOISE_LOG_PRIOR = math.log(2e-3)
 NOISE_SIGMA_G = 6.0
@@ -89,6 +91,10 @@ class Cause:
         """The visits that took part."""
         return tuple(part.visit_id for part in self.parts if part.visit_id is not None)
 
+    def moved_by(self, visit_id: str) -> tuple[Item, ...]:
+        """What one visit moved."""
+        return next((part.items for part in self.parts if part.visit_id == visit_id), ())
+
 
 Unit = TypeVar("Unit", Held, Placed)
 
@@ -96,12 +102,21 @@ NOTHING = Cause(0, (Part(None, ()),))
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """One event and its cause, and all that came before: stories share their past."""
+
+    event_id: str
+    cause: Cause
+    before: "Link | None"
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
-    """One complete hypothesis: baskets, misplaced goods, causes so far (newest first as a chain), log weight."""
+    """One complete hypothesis: baskets, misplaced goods, causes so far, log weight."""
 
     baskets: tuple[tuple[str, tuple[Held, ...]], ...] = ()
     misplaced: tuple[Placed, ...] = ()
-    causes: "tuple[tuple[str, Cause], object] | None" = None
+    causes: Link | None = None
     log_weight: float = 0.0
 
     def basket(self, visit_id: str) -> tuple[Held, ...]:
@@ -110,12 +125,15 @@ class Story:
 
     def cause_of(self, event_id: str) -> Cause | None:
         """How this story explains an event, None where it has not seen it."""
+        return self.all_causes().get(event_id)
+
+    def all_causes(self) -> dict[str, Cause]:
+        """Every event that this story has seen, newest first, and how it explains it."""
+        found: dict[str, Cause] = {}
         link = self.causes
         while link is not None:
-            (found, cause), link = link  # type: ignore[assignment]
-            if found == event_id:
-                return cause
-        return None
+            found[link.event_id], link = link.cause, link.before
+        return found
 
     def with_basket(self, visit_id: str, held: tuple[Held, ...]) -> "tuple[tuple[str, tuple[Held, ...]], ...]":
         """``baskets`` with one visit's units replaced, units sorted so that equal baskets compare equal."""
@@ -201,7 +219,7 @@ def _extend(
     misplaced: tuple[Placed, ...],
 ) -> Story:
     """The story with one more cause."""
-    return Story(baskets, misplaced, ((clue.event.event_id, cause), story.causes), story.log_weight + gain)
+    return Story(baskets, misplaced, Link(clue.event.event_id, cause, story.causes), story.log_weight + gain)
 
 
 def _persons(clue: Clue) -> list[tuple[str, float]]:
@@ -228,6 +246,10 @@ def _explain_pick(story: Story, change: Change, clue: Clue, base: Sequence[ItemH
             baskets = story.with_basket(visit, story.basket(visit) + taken)
             cause = Cause(-1, (Part(visit, option.items),))
             told.append(_extend(story, clue, cause, option.log_likelihood + ratio, baskets, misplaced))
+        if option.log_likelihood + UNKNOWN_LOG_PRIOR >= room:
+            cause = Cause(-1, (Part(None, option.items),))
+            gain = option.log_likelihood + UNKNOWN_LOG_PRIOR
+            told.append(_extend(story, clue, cause, gain, story.baskets, misplaced))
         if not strays and len(clue.hands) > 1:
             told.extend(_shared_picks(story, clue, option, room))
     return told

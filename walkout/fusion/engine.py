@@ -61,6 +61,8 @@ class FusionSettings:
     memory_s: float = 40.0
     #: A visit whose basket is less sure than this goes to review.
     sure: float = 0.8
+    #: A sensor that says nothing for this long may have missed a whole pick: reach, lift and draw back.
+    blind_s: float = 3.0
     #: The runner-up of a single event must be this much less likely, or the event is undecided.
     margin: float = 0.2
 
@@ -73,6 +75,7 @@ class _OpenVisit:
     told: dict[str, int] = field(default_factory=dict)  # units per barcode announced so far
     event_ids: set[str] = field(default_factory=set)
     gaps: list[str] = field(default_factory=list)
+    undisputed: float = 1.0  # probability that nothing on a receipt closed before is really this visit's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,9 +102,14 @@ class Engine:
         self._stories: list[Story] = [Story()]
         self._shelves: tuple[date, Shelves] | None = None
         self._group_start_ns = -(2**63)
+        self._lost: list[str] = []
 
     def add(self, record: Input) -> None:
         """Take one record in any order; a record seen before is ignored, one too late is worked off at once."""
+        if isinstance(record, Gap) and record.source.startswith("log/"):
+            # What the log lost has no time of its own: everybody who has not been settled yet is in doubt.
+            self._lost.append(f"{record.source}: {record.reason}")
+            return
         due_ns, rank, key = self._due(record)
         if key in self._seen or due_ns < self._group_start_ns:
             return
@@ -171,9 +179,13 @@ class Engine:
             one.visit = replace(one.visit, left_ns=gate.t_ns)
 
     def _flag(self, gap: Gap) -> None:
+        """Doubt every visit that a sensor was blind in; one dead plate among hundreds is told, but is no blindness."""
+        length_s = (gap.end_ns - gap.start_ns) / NS_PER_S
+        if gap.source.startswith("plate ") or length_s < self._settings.blind_s:
+            return
         for one in self._open.values():
-            if one.visit.entered_ns <= gap.end_ns:
-                one.gaps.append(f"{gap.source}: {gap.reason}")
+            if one.visit.entered_ns <= gap.end_ns and gap.start_ns <= (one.visit.left_ns or gap.start_ns):
+                one.gaps.append(f"{gap.source}: {gap.reason} ({length_s:.1f} s)")
 
     def _weigh(self, event: WeightEvent) -> list[Output]:
         if event.kind is not WeightEventKind.STEP or not self._open:
@@ -192,10 +204,13 @@ class Engine:
         counts = marginal(self._stories, lambda story: _contents(story, gate.visit_id))
         best = max(counts, key=lambda key: (counts[key], key))
         out: list[Output] = list(self._correct(one, dict(best), gate.t_ns))
-        review = self._doubts(one, counts[best])
-        out.append(VisitClosed(gate.visit_id, gate.t_ns, len(one.event_ids), counts[best], review))
-        self._freeze(gate.visit_id, best)
+        confidence = counts[best] * one.undisputed
+        review = self._doubts(one, confidence)
+        out.append(VisitClosed(gate.visit_id, gate.t_ns, len(one.event_ids), confidence, review))
         del self._open[gate.visit_id]
+        self._freeze(gate.visit_id, best)
+        if not self._open:
+            self._lost.clear()
         return out
 
     # -- evidence ---------------------------------------------------------------------------------------------------
@@ -310,15 +325,23 @@ class Engine:
             reasons.append(f"basket is only {confidence:.0%} sure")
         if one.visit.track_id is None:
             reasons.append("nobody was seen in this visit")
-        return tuple(reasons)
+        return (*reasons, *one.gaps, *self._lost)
 
     def _freeze(self, visit_id: str, contents: tuple[tuple[str, int], ...]) -> None:
-        """A closed visit's part of the past is settled; whoever closes later cannot be given it again."""
-        story = next(one for one in self._stories if _contents(one, visit_id) == contents)
-        for evidence in self._evidence:
-            cause = story.cause_of(evidence.event.event_id)
-            if cause is not None and visit_id in cause.visits:
-                self._fixed[evidence.event.event_id] = cause
+        """A closed visit's part of the past is told; whoever closes later cannot be given it again.
+
+        That it might have been theirs after all stays as doubt about their baskets.
+        """
+        chosen = next(one for one in self._stories if _contents(one, visit_id) == contents).all_causes()
+        frozen = {event_id: cause for event_id, cause in chosen.items() if visit_id in cause.visits}
+        self._fixed.update(frozen)
+        for other, one in self._open.items():
+            disputed = 0.0
+            for story in self._stories:
+                causes = story.all_causes()
+                if any(causes.get(key, NOTHING).moved_by(other) != frozen[key].moved_by(other) for key in frozen):
+                    disputed += float(np.exp(story.log_weight))
+            one.undisputed *= max(0.0, 1.0 - disputed)
 
 
 def _contents(story: Story, visit_id: str) -> tuple[tuple[str, int], ...]:
