@@ -160,7 +160,7 @@ class Lab:
         return [plate.plate for plate in event.plates]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lab() -> type[Lab]:
     return Lab
 
