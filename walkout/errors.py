@@ -17,6 +17,7 @@
     │   ├── BadRequest       a field that cannot be used: which and why
     │   ├── EventsMissing    the visit cannot be closed before its other basket events have arrived
     │   └── BillingUnavailable  billing or the provider does not answer; the same call may be made again
+    ├── ModelError           a model's card or weights that cannot be used: which and what to do
     ├── SceneError           a simulated script that could not happen in a store
     └── WorkerError          a process of ours that would not start or stay up
 """
@@ -68,6 +69,10 @@ class PricingError(BillingError):
 
 class PaymentDeclined(BillingError):
     """The payment provider said no; nothing was taken."""
+
+
+class ModelError(WalkoutError):
+    """A model's card or weights that cannot be used, or a back end that is not installed."""
 
 
 class SceneError(WalkoutError):
