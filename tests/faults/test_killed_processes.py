@@ -1,5 +1,6 @@
 """SIGKILL for every process of a replay: the same receipts, every visit charged once, nobody left behind."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -14,10 +15,15 @@ from walkout.app.source import recording_id
 from walkout.bus.log import RedisLog, private_server
 
 
+def column(books: Path, query: str) -> list[str]:
+    """The first column of what the books answer."""
+    with contextlib.closing(sqlite3.connect(books, timeout=30.0)) as connection:
+        return [row[0] for row in connection.execute(query)]
+
+
 def charges_by_visit(books: Path) -> Counter[str]:
     """How many charges every visit has in the books."""
-    with sqlite3.connect(books) as connection:
-        return Counter(row[0] for row in connection.execute("SELECT visit_id FROM charges"))
+    return Counter(column(books, "SELECT visit_id FROM charges"))
 
 
 def charged_visits(answer: dict[str, Any]) -> Counter[str]:
@@ -80,8 +86,7 @@ def test_a_killed_command_takes_everything_along_and_runs_again_to_the_same_rece
 def visits_in(books: Path) -> list[str]:
     """The visits that the books know; none before there is a table of them."""
     try:
-        with sqlite3.connect(books) as connection:
-            return [row[0] for row in connection.execute("SELECT visit_id FROM visits")]
+        return column(books, "SELECT visit_id FROM visits")
     except sqlite3.OperationalError:
         return []
 
@@ -101,6 +106,39 @@ def test_a_command_killed_after_money_was_taken_takes_none_again(
             assert command.result() == undisturbed
         assert list(log.scan("observations")) == []
     assert charges_by_visit(books) == charged_visits(undisturbed)
+
+
+def test_billing_killed_between_hold_and_capture_takes_the_money_once(
+    recording: Path, undisturbed: dict[str, Any], temporary: Path
+) -> None:
+    books = temporary / "books.db"
+    environment = {"WALKOUT_DATABASE_URL": f"sqlite:///{books}", "WALKOUT_WORKER_RESTARTS": "100"}
+    hold_back = (
+        "CREATE TRIGGER held_back BEFORE UPDATE OF status ON charges WHEN NEW.status = 'captured' "
+        "BEGIN SELECT RAISE(ABORT, 'held back by the test'); END"
+    )
+    with Command(["replay", str(recording), "--json", "--speed", "10"], environment) as command:
+        command.wait_until(lambda: books.exists() and bool(visits_in(books)), "a visit in the books")
+        change(books, hold_back)
+        command.wait_until(lambda: "authorized" in statuses(books), "a charge that is held and not yet captured")
+        command.kill("billing")
+        assert "captured" not in statuses(books)
+        change(books, "DROP TRIGGER held_back")
+        assert command.result() == undisturbed
+    assert len(command.workers["billing"]) >= 2
+    assert charges_by_visit(books) == charged_visits(undisturbed)
+    assert set(statuses(books)) == {"captured"}
+
+
+def change(books: Path, statement: str) -> None:
+    """Run one statement on the books, waiting for whoever writes."""
+    with contextlib.closing(sqlite3.connect(books, timeout=30.0)) as connection, connection:
+        connection.execute(statement)
+
+
+def statuses(books: Path) -> list[str]:
+    """The status of every charge."""
+    return column(books, "SELECT status FROM charges")
 
 
 def charged_in(books: Path) -> list[str]:
