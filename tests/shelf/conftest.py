@@ -29,6 +29,7 @@ class Scene:
     vibration_g: float = 0.7
     white_g: float = 0.35
     source: str = "7"
+    rate_hz: float = RATE_HZ
     plates: tuple[PlateId, ...] = field(init=False)
     grams: NDArray[np.float64] = field(init=False)
 
@@ -39,23 +40,23 @@ class Scene:
             for shelf in range(1, self.shelves + 1)
             for plate in range(1, self.width + 1)
         )
-        self.grams = self._noise(round(self.seconds * RATE_HZ)) + self._rng.uniform(-5600, 9600, len(self.plates))
+        self.grams = self._noise(round(self.seconds * self.rate_hz)) + self._rng.uniform(-5600, 9600, len(self.plates))
 
     def _noise(self, count: int) -> NDArray[np.float64]:
         rng, n = self._rng, len(self.plates)
         noise = rng.normal(0, self.white_g, (count, n))
-        t = np.arange(count)[:, None] / RATE_HZ
+        t = np.arange(count)[:, None] / self.rate_hz
         for hertz, share in ((16.4, 0.8), (24.4, 0.5), (1.5, 0.3)):
             phase, gain = rng.uniform(0, 2 * np.pi, n), rng.uniform(0.4, 1.6, n) * share
             noise += self.vibration_g * gain * np.sin(2 * np.pi * hertz * rng.uniform(0.97, 1.03, n) * t + phase)
-        return noise + np.cumsum(rng.normal(0, 0.06 / RATE_HZ**0.5, (count, n)), axis=0)
+        return noise + np.cumsum(rng.normal(0, 0.06 / self.rate_hz**0.5, (count, n)), axis=0)
 
     def at(self, shelf: int, plate: int) -> int:
         return self.plates.index(PlateId(self.source, shelf, plate))
 
     @property
     def t(self) -> NDArray[np.float64]:
-        return np.arange(self.grams.shape[0]) / RATE_HZ
+        return np.arange(self.grams.shape[0]) / self.rate_hz
 
     def step(self, shelf: int, plate: int, at_s: float, delta_g: float, lasting_s: float = 0.12) -> None:
         """Mass moves for good, smoothly over ``lasting_s``."""
@@ -98,7 +99,11 @@ class Scene:
         grams = (counts * QUANTUM_G).astype(np.float32)
         return [
             LoadCellBatch(
-                self.source, self.plates, START_NS + round(at / RATE_HZ * 1e9), RATE_HZ, grams[at : at + samples]
+                self.source,
+                self.plates,
+                START_NS + round(at / self.rate_hz * 1e9),
+                self.rate_hz,
+                grams[at : at + samples],
             )
             for at in range(0, grams.shape[0] - samples + 1, samples)
         ]

@@ -188,3 +188,38 @@ def test_memory_stays_flat(lab):
             detector.feed(replace(batch, t0_ns=batch.t0_ns + k * 30 * 10**9))
         sizes.append(detector.held_bytes())
     assert len(set(sizes[1:])) == 1
+
+
+def torn_scene(lab, rng):
+    """Everything that hands, plates and networks do, at random and at once, at some controller's rate."""
+    scene = lab.Scene(
+        seconds=float(rng.uniform(1, 25)), seed=int(rng.integers(1000)), rate_hz=rng.choice([10.0, 50.0, 60.0, 80.0])
+    )
+    for _ in range(rng.integers(0, 25)):
+        shelf, plate, at_s = int(rng.integers(1, 3)), int(rng.integers(1, 13)), float(rng.uniform(0, scene.seconds))
+        first = int(rng.integers(0, scene.grams.shape[0]))
+        last = first + int(rng.integers(1, 500))
+        match rng.integers(5):
+            case 0:
+                scene.step(shelf, plate, at_s, float(rng.normal(0, 300)), float(rng.choice([0.02, 0.1, 1, 2])))
+            case 1:
+                scene.lean(shelf, plate, at_s, float(rng.uniform(10, 2500)), float(rng.uniform(0.1, 4)))
+            case 2:
+                scene.shock(at_s, 100)
+            case 3:
+                scene.grams[first:last, scene.at(shelf, plate)] = np.nan
+            case _:
+                scene.grams[first:last] = rng.choice([np.nan, 1e9, 0])
+    batches = [batch for batch in scene.batches(int(rng.integers(1, 40))) if rng.random() > 0.05]
+    return [batches[i] for i in np.argsort(np.arange(len(batches)) + rng.uniform(0, 1.5, len(batches)))]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_arrives_events_are_finite_and_in_order(lab, seed):
+    for item in lab.detect(torn_scene(lab, np.random.default_rng(seed))):
+        assert item.start_ns <= item.end_ns
+        if item not in lab.gaps([item]):
+            assert item.start_ns <= item.step_ns <= item.end_ns
+            assert np.isfinite(item.delta_g).all()
+            assert min(item.sigma_g) > 0
+            assert len(set(item.plates)) == len(item.plates)

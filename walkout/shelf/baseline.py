@@ -71,7 +71,8 @@ class Baseline:
     def learn(self, hops: Hops, window: int) -> None:
         """First level and noise from the opening hops, shape (m, plates); robust to a move among them."""
         levels = hops.astype(np.float64)
-        with_data = np.isfinite(levels).sum(axis=0) >= window
+        known = np.isfinite(levels)
+        with_data = (known.sum(axis=0) >= window) & known[-window:].any(axis=0)
         if not with_data.any():
             return
         seen = levels[:, with_data]

@@ -15,8 +15,6 @@ _DRIFT_G2_PER_S = 0.15**2
 #: Hops beyond this many sigmas of the old level belong to the move.
 _ONSET_SIGMAS = 3.0
 _ONSET_FLOOR_G = 1.0
-#: Readings averaged for the moment of the step: one period of the lowest measured shelf mode (8 Hz).
-_SMOOTH = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +158,18 @@ def _settled_from(look: Look, after: float, start: int) -> int:
 
 
 def _moment(look: Look, before: float, after: float, start: int, end: int) -> int:
-    """Position in ``look.samples`` at which the reading last crossed half way from the old level to the new one."""
+    """Position in ``look.samples`` at which the reading last crossed half way from the old level to the new one.
+
+    Readings are averaged over a hop and a bit: one period of the lowest measured shelf mode (8 Hz).
+    """
+    smoothing = look.hop_n + 1
     low = max(0, start - look.hop_n)
     part = look.samples[low : end + look.hop_n]
     known = np.flatnonzero(np.isfinite(part))
-    if part.size <= _SMOOTH or known.size == 0:
+    if part.size <= smoothing or known.size == 0:
         return start
     part = np.interp(np.arange(part.size), known, part[known])
-    smooth = np.convolve(part - before, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
+    smooth = np.convolve(part - before, np.full(smoothing, 1 / smoothing), mode="valid")
     beyond = np.abs(smooth) if after == before else smooth / (after - before)
     under = np.flatnonzero(beyond < 0.5)
-    return low + _SMOOTH // 2 + (int(under[-1]) + 1 if under.size else 0)
+    return low + smoothing // 2 + (int(under[-1]) + 1 if under.size else 0)

@@ -12,6 +12,8 @@ _PAUSE_S = 0.2
 #: a hand that slides or a pack that slumps shows moments of calm anywhere.
 _BRISK_S = 0.3
 _LONG_S = 0.6
+#: Plates swing beyond a new level by 0.5-3 % of the step, packs that drop by somewhat more.
+_RING = 0.1
 #: Goods off the plate for a second have been picked and put back; for less, lifted and set down (a touch).
 _LIFTED_S = 1.0
 #: A level inside a move must differ from those beside it by this much: as for a whole move.
@@ -91,22 +93,33 @@ class _Fine:
         return Level(level, self.noise / (stop - at) ** 0.5, at * self.step, stop * self.step)
 
     def between_brisk_moves(self, levels: list[Level], after: Level, end: int) -> list[Level]:
-        """``levels`` without the first one and without short pauses beside a move that takes long."""
-        brisk, long = round(_BRISK_S * self.second), round(_LONG_S * self.second) * self.step
+        """``levels`` without the first one and without short pauses beside a move that no lifted goods make."""
+        long = round(_LONG_S * self.second) * self.step
         while len(levels) > 1:
             ends = [*(level.start // self.step + 1 for level in levels[1:]), end]
-            times = [
-                self._rise(old, new, stop) for old, new, stop in zip(levels, [*levels[1:], after], ends, strict=True)
+            brisk = [
+                self._is_brisk(old, new, stop)
+                for old, new, stop in zip(levels, [*levels[1:], after], ends, strict=True)
             ]
             doubtful = [
                 i
                 for i in range(1, len(levels))
-                if levels[i].stop - levels[i].start < long and max(times[i - 1], times[i]) > brisk
+                if levels[i].stop - levels[i].start < long and not (brisk[i - 1] and brisk[i])
             ]
             if not doubtful:
                 break
             del levels[min(doubtful, key=lambda i: levels[i].stop - levels[i].start)]
         return levels[1:]
+
+    def _is_brisk(self, old: Level, new: Level, end: int) -> bool:
+        """Whether the move between two levels is quick, and never below both: that one would be the hand's."""
+        if abs(new.mean - old.mean) < self.least:
+            return False
+        inside = self.y[old.stop // self.step : end]
+        slack = max(self.least, _RING * (old.mean - new.mean))
+        if np.fmin.reduce(inside, initial=np.inf) < min(old.mean, new.mean) - slack:
+            return False
+        return self._rise(old, new, end) <= round(_BRISK_S * self.second)
 
     def _rise(self, old: Level, new: Level, end: int) -> int:
         """Readings from a tenth to nine tenths of the way between two levels."""

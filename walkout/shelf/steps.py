@@ -47,6 +47,8 @@ class StepSettings:
 _RUN_UP_S = (RUN_UP_HOPS + WINDOW_HOPS) * HOP_S
 
 
+#: Readings beyond this, fifty times the rated load, are broken numbers and count as missing.
+_BELIEVABLE_G = 1e6
 #: A knock is remembered for about a second, as long as the measured one rang, also by plates that notice it late.
 _FADE = 0.85
 #: Cross-talk below this is left to the noise: 0.1-1.8 % of a step were measured, and a gram names no product.
@@ -170,6 +172,7 @@ class _Controller:
     def _take(self, samples: NDArray[np.float32], promised_ns: int) -> list[WeightEvent | Gap]:
         """Hop by hop, whatever the batches, so that the same readings give the same events."""
         found: list[WeightEvent | Gap] = []
+        samples = np.where(np.abs(samples) <= _BELIEVABLE_G, samples, np.float32(np.nan))
         piece = self._hop_n * 10
         for at in range(0, samples.shape[0], piece):
             self._history.append(samples[at : at + piece])
@@ -270,8 +273,9 @@ class _Controller:
             tail = look.hops[-REST_HOPS:]
             if np.isfinite(tail).any():
                 base.level[column] = float(np.nanmean(tail))
-            if not settled:
-                base.sigma_hop[column] = max(base.sigma_hop[column], float(np.nan_to_num(np.nanstd(look.hops[-20:]))))
+            recent = look.hops[-2 * WINDOW_HOPS :]
+            if not settled and np.isfinite(recent).any():
+                base.sigma_hop[column] = max(base.sigma_hop[column], float(np.nanstd(recent)))
             self._rest_since[column] = hop - REST_HOPS + 1
             self._lying[column] = 0
             self._moving[column] = False
