@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from walkout.app.supervisor import Supervisor, run_folder
+from walkout.app.supervisor import Supervisor, alone, run_folder
 from walkout.errors import WorkerError
 
 STAYS = "import time; time.sleep(600)"
@@ -83,6 +83,18 @@ def test_a_run_folder_is_private_and_gone_afterwards(tmp_path: Path) -> None:
 def test_a_place_too_long_for_sockets_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="data_dir"), run_folder(tmp_path / ("x" * 90)):
         pass
+
+
+def test_two_runs_beside_each_other_do_not_do_the_same_thing_at_once(tmp_path: Path) -> None:
+    one, other = tmp_path / "run-1", tmp_path / "run-2"
+    with alone(one, "the replay", "here"):
+        with pytest.raises(WorkerError, match="another command runs the replay"), alone(other, "the replay", "here"):
+            pass
+        with alone(other, "another replay", "here"), alone(other, "the replay", "there"):
+            pass
+    with alone(other, "the replay", "here"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folder_of_a_killed_run_is_removed_by_the_next_but_a_living_one_is_kept(tmp_path: Path) -> None:

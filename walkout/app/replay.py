@@ -5,6 +5,7 @@ The books decide what is true: a replay that is in them already prints the same 
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from walkout.app.billing_client import BillingClient
 from walkout.app.build import Run, log_server, open_billing, open_log, plan_run
 from walkout.app.pipeline import fund, is_settled
 from walkout.app.source import Source, Survey, open_source, recording_id, survey
-from walkout.app.supervisor import Supervisor, orderly_signals, python_worker, run_folder
+from walkout.app.supervisor import Supervisor, alone, orderly_signals, python_worker, run_folder
 from walkout.billing.records import BooksReport, Receipt
 from walkout.bus.log import EventLog, drop_namespace
 from walkout.bus.topics import Record
@@ -61,9 +62,12 @@ def replay(
     """
     source = open_source(recording, store)
     found = survey(recording_id(recording), source.records())
-    with orderly_signals(), run_folder(settings.data_dir) as folder, log_server(settings, folder) as redis_url:
+    with orderly_signals(), ExitStack() as stack:
+        folder = stack.enter_context(run_folder(settings.data_dir))
+        redis_url = stack.enter_context(log_server(settings, folder))
         run = plan_run(folder, redis_url, settings, source, store, found, speed)
         run.write()
+        stack.enter_context(alone(folder, run.namespace, run.redis_url))
         drop_namespace(run.redis_url, run.namespace)  # what an earlier run left when it was killed
         with Supervisor(run.folder / "logs", settings.worker_restarts, say) as supervisor:
             books = _Books(supervisor, open_billing(run, patience_s=0.0))

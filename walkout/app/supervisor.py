@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Self
 
@@ -226,6 +227,29 @@ def run_folder(root: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
+
+
+@contextlib.contextmanager
+def alone(folder: Path, what: str, within: str) -> Iterator[None]:
+    """While inside, no other run with a folder beside ``folder`` does ``what`` within the same server.
+
+    Raises ``WorkerError`` where one does; ``within`` may hold a password and is never shown.
+    """
+    path = folder.parent / f"{sha256(f'{what} {within}'.encode()).hexdigest()[:16]}.lock"
+    while True:
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise WorkerError(f"another command runs {what}; wait for it, or stop it") from None
+            # A lock on a file that its last holder has just removed protects nothing.
+            if not path.exists() or path.stat().st_ino != os.fstat(lock.fileno()).st_ino:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def _place() -> Path:
