@@ -111,24 +111,24 @@ def compare(result: Tally, plates, truth, events) -> None:
 
 def test_steps_of_ten_grams_and_more_are_found_in_real_noise(tally):
     assert len(tally.found) > 500
-    assert np.mean(tally.found) >= 0.99  # measured: see the table in benchmarks/README.md
-    assert np.mean(tally.light_found) >= 0.97
+    assert np.mean(tally.found) >= 0.99  # measured: 1.0 ideal, 0.998 touched
+    assert np.mean(tally.light_found) >= 0.985  # measured: 1.0 ideal, 0.996 touched
 
 
 def test_mass_is_right_within_two_grams(tally):
-    assert np.percentile(np.abs(tally.error_g), 95) <= 1.5
-    assert abs(np.median(tally.error_g)) <= 0.1
+    assert np.percentile(np.abs(tally.error_g), 95) <= 1.5  # measured: 0.7 ideal, 0.9 touched
+    assert abs(np.median(tally.error_g)) <= 0.1  # measured: 0.01
 
 
 def test_stated_sigmas_are_the_errors_made(tally):
     z = np.array(tally.normalised)
-    assert 0.5 < np.median(np.abs(z)) * 1.4826 < 1.2
-    assert np.percentile(np.abs(z), 95) < 2.5
-    assert np.sqrt(np.mean(np.square(z))) < 1.6
+    assert 0.5 < np.median(np.abs(z)) * 1.4826 < 1.2  # measured: 0.67, 0.69
+    assert np.percentile(np.abs(z), 95) < 2.5  # measured: 1.4, 1.7
+    assert np.sqrt(np.mean(np.square(z))) < 1.6  # measured: 0.86
 
 
 def test_no_step_is_invented_beside_those_set_in(tally):
-    assert tally.extra <= 1
+    assert tally.extra <= 1  # measured: 0
 
 
 def test_quiet_plates_invent_nothing(real_noise, lab):
