@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from walkout.domain.clock import NS_PER_S
 from walkout.domain.sensing import PlateId
 from walkout.domain.shopping import Facing, PriceList, Product
+from walkout.store.calibration import CameraModel
 from walkout.store.layout import Layout
 
 
@@ -29,7 +30,10 @@ class Planogram:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Store:
-    """One store: name, currency, layout, products by barcode, planogram; ``timezone`` is an IANA name."""
+    """One store: name, currency, layout, products by barcode, planogram; ``timezone`` is an IANA name.
+
+    ``cameras`` are those that were calibrated, by id.
+    """
 
     name: str
     currency: str
@@ -37,6 +41,7 @@ class Store:
     products: dict[str, Product]
     planogram: Planogram = field(default_factory=lambda: Planogram(()))
     timezone: str = "UTC"
+    cameras: dict[str, CameraModel] = field(default_factory=dict)
 
     def local_day(self, t_ns: int) -> date:
         """The calendar day at the store; planogram dates are meant in it. ``t_ns``: nanoseconds UTC."""

@@ -1,5 +1,7 @@
 """A store folder: ``store.toml`` (furniture, zones, cameras) with plates, products and planogram as CSV beside it.
 
+``calibration.toml``, where it is there, says what the cameras were measured to be; it wins over ``store.toml``.
+
 Lengths are metres, rotations are vectors (axis times angle in radians), every pose relative to its parent;
 prices are decimal text in the store's currency; a facing holds from ``valid_from`` to before ``valid_to``.
 
@@ -8,7 +10,6 @@ prices are decimal text in the store's currency; a facing holds from ``valid_fro
 """
 
 import csv
-import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -18,11 +19,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from walkout.domain.geometry import Pose, Vector, rodrigues
+from walkout.domain.geometry import Pose, rodrigues
 from walkout.domain.money import MINOR_DIGITS
 from walkout.domain.sensing import PlateId, ShelfId
 from walkout.domain.shopping import Facing, Product
 from walkout.errors import StoreError
+from walkout.store.calibration import CameraModel
+from walkout.store.camera_file import CALIBRATION_FILE, cameras_of, write_cameras
 from walkout.store.catalog import Planogram, Store, barcode_fault
 from walkout.store.check import (
     Complaint,
@@ -35,8 +38,9 @@ from walkout.store.check import (
     read_rows,
     read_text,
 )
-from walkout.store.layout import Gondola, Layout, Plate, Shelf, resolve
+from walkout.store.layout import CameraPlacement, Gondola, Layout, Plate, Shelf, resolve
 from walkout.store.toml_reader import STORE_FILE, TomlReader
+from walkout.store.toml_writer import pose_lines, quoted, rotation_vector
 
 _PLATE_COLUMNS = (
     *("gondola", "shelf", "plate", "x_m", "y_m", "z_m"),
@@ -80,15 +84,22 @@ def _load(path: Path) -> tuple[Store | None, list[Complaint]]:
     gondolas = toml.gondolas(document)
     shelves = {shelf.shelf_id: shelf for gondola in gondolas for shelf in gondola.shelves}
     plates = _read_plates(path / "plates.csv", shelves, complaints)
+    cameras = cameras_of(path, complaints)
     layout = resolve(
         tuple(_with_plates(gondola, plates) for gondola in gondolas),
         toml.zones(document),
-        toml.cameras(document),
+        _as_measured(toml.cameras(document), cameras),
     )
     products = _read_products(path / "products.csv", currency, complaints)
     planogram = _read_planogram(path / "planogram.csv", layout, products, complaints)
     name = toml.text(document, "name", ("", 0))
-    return Store(name, currency, layout, products, planogram, _timezone(document, toml)), complaints
+    return Store(name, currency, layout, products, planogram, _timezone(document, toml), cameras), complaints
+
+
+def _as_measured(planned: tuple[CameraPlacement, ...], cameras: dict[str, CameraModel]) -> tuple[CameraPlacement, ...]:
+    places = {camera.camera_id: camera for camera in planned}
+    places |= {name: CameraPlacement(name, model.pose) for name, model in cameras.items()}
+    return tuple(places.values())
 
 
 def _currency(document: dict[str, Any], toml: TomlReader) -> str:
@@ -222,6 +233,8 @@ def write_store(store: Store, path: Path) -> None:
     """Write ``store`` into folder ``path`` (made if need be); ``read_store`` gives it back equal."""
     path.mkdir(parents=True, exist_ok=True)
     (path / STORE_FILE).write_text("\n".join(_toml_lines(store)) + "\n", encoding="utf-8")
+    if store.cameras:
+        write_cameras(path / CALIBRATION_FILE, store.cameras, {})
     shelves = [shelf for gondola in store.layout.gondolas for shelf in gondola.shelves]
     _write_rows(
         path / "plates.csv",
@@ -240,53 +253,25 @@ def _write_rows(path: Path, columns: tuple[str, ...], rows: Iterable[list[object
 
 
 def _toml_lines(store: Store) -> list[str]:
-    lines = [f"name = {_quoted(store.name)}", f"currency = {_quoted(store.currency)}"]
-    lines += [f"timezone = {_quoted(store.timezone)}"]
+    lines = [f"name = {quoted(store.name)}", f"currency = {quoted(store.currency)}"]
+    lines += [f"timezone = {quoted(store.timezone)}"]
     for gondola in store.layout.gondolas:
-        lines += ["", "[[gondolas]]", f"id = {_quoted(gondola.gondola_id)}", *_pose_lines(gondola.pose)]
+        lines += ["", "[[gondolas]]", f"id = {quoted(gondola.gondola_id)}", *pose_lines(gondola.pose)]
         lines += [f"size_m = {list(map(float, gondola.size_m))}"]
         for shelf in gondola.shelves:
-            lines += ["", "[[gondolas.shelves]]", f"shelf = {shelf.shelf_id.shelf}", *_pose_lines(shelf.pose)]
+            lines += ["", "[[gondolas.shelves]]", f"shelf = {shelf.shelf_id.shelf}", *pose_lines(shelf.pose)]
             lines += [f"size_m = {list(map(float, shelf.size_m))}"]
     for zone in store.layout.zones:
-        lines += ["", "[[zones]]", f"name = {_quoted(zone.name)}", f"kind = {_quoted(zone.kind)}"]
+        lines += ["", "[[zones]]", f"name = {quoted(zone.name)}", f"kind = {quoted(zone.kind)}"]
         lines += [f"corners_m = {[[float(x), float(y)] for x, y in zone.corners_m]}"]
     for camera in store.layout.cameras:
-        lines += ["", "[[cameras]]", f"id = {_quoted(camera.camera_id)}", *_pose_lines(camera.pose)]
+        lines += ["", "[[cameras]]", f"id = {quoted(camera.camera_id)}", *pose_lines(camera.pose)]
     return lines
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's, and DEL must be escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _pose_lines(pose: Pose) -> list[str]:
-    lines = [f"translation_m = {pose.translation.tolist()}"]
-    if np.array_equal(pose.rotation, np.eye(3)):
-        return lines
-    vector = _rotation_vector(pose)
-    if np.array_equal(rodrigues(vector), pose.rotation):
-        return [*lines, f"rotation = {vector.tolist()}"]
-    return [*lines, f"rotation_matrix = {pose.rotation.ravel().tolist()}"]
-
-
-def _rotation_vector(pose: Pose) -> Vector:
-    """The rotation vector of ``pose``, in the fewest decimals that give its matrix back."""
-    # Kept out of the module's head: scipy.spatial takes 0.2 s to load and only writing needs it.
-    from scipy.spatial.transform import Rotation
-
-    vector: Vector = np.asarray(Rotation.from_matrix(pose.rotation).as_rotvec(), dtype=np.float64)
-    for digits in range(6, 18):
-        rounded: Vector = np.round(vector, digits)
-        if np.array_equal(rodrigues(rounded), pose.rotation):
-            return rounded
-    return vector
 
 
 def _plate_cells(plate: Plate) -> list[object]:
     turned = not np.array_equal(plate.pose.rotation, np.eye(3))
-    rotation = _rotation_vector(plate.pose).tolist() if turned else [0.0, 0.0, 0.0]
+    rotation = rotation_vector(plate.pose).tolist() if turned else [0.0, 0.0, 0.0]
     return [*plate.plate_id, *plate.pose.translation.tolist(), *rotation, *map(float, plate.size_m)]
 
 

@@ -14,6 +14,7 @@ import lzma
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from walkout.domain.money import Money
 from walkout.domain.sensing import PlateId, ShelfId
 from walkout.domain.shopping import Facing, Product
 from walkout.errors import StoreError
+from walkout.store.calibration import read_nanostore_cameras
 from walkout.store.catalog import Planogram, Store, barcode_fault
 from walkout.store.layout import CameraPlacement, Gondola, Layout, Plate, Shelf, Zone, ZoneKind, resolve
 from walkout.store.loader import read_store
@@ -127,6 +129,18 @@ def read_nanostore(files: StoreFiles) -> tuple[Store, list[Anomaly]]:
     if files.planogram is not None:
         store = replace(store, planogram=_planogram(files.planogram, store, anomalies))
     return store, anomalies
+
+
+def with_cameras(store: Store, files: StoreFiles, day: date) -> Store:
+    """``store`` with the cameras that hung there on ``day`` (of the recording), where the root has camera sets.
+
+    A store folder of ours keeps its own. Raises ``StoreError`` where the camera sets cannot be read.
+    """
+    if files.root is None or not (files.root / "calibration" / "cameras.json").is_file():
+        return store
+    cameras = read_nanostore_cameras(files.root, day=day)
+    places = tuple(CameraPlacement(name, model.pose) for name, model in cameras.items())
+    return replace(store, cameras=cameras, layout=replace(store.layout, cameras=places))
 
 
 def open_text(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -390,7 +404,8 @@ def _point(value: object) -> tuple[float, float] | None:
 def _cameras(path: Path, anomalies: list[Anomaly]) -> tuple[CameraPlacement, ...]:
     """The published camera poses: ``Tw`` maps camera (x right, y down, z forward) to world, its translation in inches.
 
-    They belong to one installation of the cameras only; a recording from another one needs its own calibration.
+    They belong to one installation of the cameras only; a recording from another one needs its own calibration:
+    ``with_cameras``.
     """
     if not path.is_file():
         return ()

@@ -18,9 +18,10 @@ Where = tuple[str, int]
 class TomlReader:
     """Reads tables and looks up their lines in the text, which the standard parser does not tell."""
 
-    def __init__(self, text: str, complaints: list[Complaint]) -> None:
+    def __init__(self, text: str, complaints: list[Complaint], file: str = STORE_FILE) -> None:
         self._lines = text.splitlines()
         self._complaints = complaints
+        self._file = file
 
     def complain(self, where: Where, key: str, message: str, remedy: str) -> None:
         """Complain at the line of ``key`` in the table ``where``, or at its header."""
@@ -36,7 +37,7 @@ class TomlReader:
                 break
             if text.startswith("[") and number > line:
                 break
-        self._complaints.append(Complaint(STORE_FILE, line, message, remedy))
+        self._complaints.append(Complaint(self._file, line, message, remedy))
 
     def text(self, table: dict[str, Any], key: str, where: Where) -> str:
         """A string that is not empty; otherwise a complaint and ``""``."""
