@@ -1,5 +1,6 @@
 """What hands do at a shelf comes out as one weight event per action, with the mass that moved."""
 
+import numpy as np
 import pytest
 
 
@@ -175,3 +176,19 @@ def test_sigma_is_honest(lab):
     assert len(errors) == 90
     rms = (sum(z * z for z in errors) / 90) ** 0.5
     assert 0.5 < rms < 1.5  # measured: 0.70
+
+
+def test_two_products_with_a_plate_between_them_stay_two_events(lab):
+    scene = lab.Scene()
+    scene.step(1, 4, 8.0, -200)
+    scene.step(1, 6, 8.2, -250)
+    assert len(lab.steps(lab.detect(scene.batches()))) == 2
+
+
+def test_a_product_may_bridge_a_dead_plate(lab):
+    scene = lab.Scene()
+    scene.grams[:, scene.at(1, 5)] = np.nan
+    scene.step(1, 4, 8.0, -200)
+    scene.step(1, 6, 8.0, -250)
+    (event,) = lab.steps(lab.detect(scene.batches()))
+    assert event.total_g == pytest.approx(-450, abs=2)

@@ -66,7 +66,7 @@ class Baseline:
         self._shelf_shake = np.ones(self._padded.shape[0])
         self._hop_s = hop_s
         self._still_s = np.zeros(n)
-        self._was_alive = np.zeros(n, bool)
+        self.alive = np.zeros(n, bool)
 
     def learn(self, hops: Hops, window: int) -> None:
         """First level and noise from the opening hops, shape (m, plates); robust to a move among them."""
@@ -120,7 +120,7 @@ class Baseline:
     def observe_health(self, hop: Floats, deviation: Floats) -> None:
         """Count how long each plate has said exactly the same."""
         moving = np.abs(deviation) > 0
-        self._was_alive |= moving
+        self.alive |= moving
         self._still_s = np.where(moving, 0.0, self._still_s + self._hop_s)
         self._last = hop
 
@@ -134,7 +134,7 @@ class Baseline:
             elif abs(last[i]) >= _CAPACITY_G:
                 found[i] = PlateHealth.SATURATED
             elif self._still_s[i] >= _STUCK_S:
-                found[i] = PlateHealth.STUCK if self._was_alive[i] else PlateHealth.CONSTANT
+                found[i] = PlateHealth.STUCK if self.alive[i] else PlateHealth.CONSTANT
             elif self.sigma_hop[i] > _NOISY_G:
                 found[i] = PlateHealth.NOISY
         return found

@@ -319,7 +319,9 @@ class _Controller:
         return found
 
     def _place(self, column: int) -> int:
-        return int(self._position[column])
+        """Number of a plate among those of its shelf that live: a product may bridge a dead one."""
+        left = (self._shelf_of == self._shelf_of[column]) & (self._position < self._position[column])
+        return int((left & self._baseline.alive).sum())
 
     def _may_grow(self, shelf: int, group: list[Move]) -> bool:
         """Whether a plate within reach that still moves, or has yet to be noticed, may belong to ``group``."""
