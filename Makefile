@@ -36,10 +36,12 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 
 $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'installing the base into $(VENV) (about half a minute) ...'
 	$(PIP) -e .
 	touch $@
 
 $(VENV)/.full: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'installing everything into $(VENV) (about two minutes, 6 GB with torch) ...'
 	$(PIP) -e '.[train,dev]'
 	touch $@ $(VENV)/.base
 
