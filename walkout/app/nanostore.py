@@ -27,7 +27,7 @@ from walkout.domain.sensing import BodyFrame, Gap
 from walkout.errors import RecordingError
 from walkout.store.layout import Layout
 from walkout.store.loader import write_store
-from walkout.store.nanostore import Anomaly, existing, find_store_files, read_nanostore
+from walkout.store.nanostore import Anomaly, existing, find_store_files, read_nanostore, with_cameras
 
 Progress = Callable[[float], None]
 """Told the share of the files' bytes that has been read, 0 to 1."""
@@ -68,19 +68,20 @@ def import_nanostore(
     labels when there are any. Gives the anomalies of the store and the gaps of the recording. Raises
     ``StoreError`` or ``RecordingError`` before anything is written, and when nothing was recorded.
     """
-    store, anomalies = read_nanostore(find_store_files(src, store_dir))
+    files = find_store_files(src, store_dir)
+    store, anomalies = read_nanostore(files)
     gaps: list[Gap] = []
     with RecordingWriter(dst, RecordingMeta(src.resolve().name, "nanostore", created_ns)) as writer:
-        sensed = False
+        first_ns: int | None = None
         for record in nanostore_records(src, store.layout, progress):
             writer.write(record)
             if isinstance(record, Gap):
                 gaps.append(record)
-            else:
-                sensed = True
-        if not sensed:
+            elif first_ns is None:
+                first_ns = event_time_ns(record)
+        if first_ns is None:
             raise RecordingError(f"{src}: not one reading of a plate or a body in it; check the files")
-        write_store(store, dst / "store")
+        write_store(with_cameras(store, files, store.local_day(first_ns)), dst / "store")
         _write_anomalies(dst / "anomalies.csv", anomalies)
         if (src / "truth.json").is_file():
             shutil.copyfile(src / "truth.json", dst / "truth.json")

@@ -372,8 +372,8 @@ def read_nanostore_cameras(
 
     ``path`` is that file, or a folder in which (or in whose parents) it lies. ``set_name`` names one set. Else the
     recording's ``day`` chooses: of the months that sets are named after (``jan2020_refit``) the latest that is not
-    after the day's; of that month each camera of the nominal set, the refitted one where there is one. Raises
-    ``StoreError``.
+    after the day's (else the first of all); of that month each camera of the nominal set, the
+    refitted one where there is one. Raises ``StoreError``.
     """
     file = _cameras_file(path)
     try:
@@ -410,11 +410,10 @@ def _sets_of(day: date | None, names: Sequence[str], file: Path) -> list[str]:
     for name in names:
         if match := _SET_NAME.fullmatch(name):
             months.setdefault((int(match[2]), _MONTHS.index(match[1]) + 1), []).append(name)
+    if not months or (day is None and len(months) > 1):
+        raise StoreError(f"{file}: without a day any camera set may be meant; name one of {', '.join(names)}")
     past = [month for month in months if day is None or month <= (day.year, day.month)]
-    if not past or (day is None and len(past) > 1):
-        when = "the day of the recording is not known" if day is None else f"none holds on {day}"
-        raise StoreError(f"{file}: {when}; name one of its camera sets: {', '.join(names)}")
-    return sorted(months[max(past)], key=lambda name: (name.endswith("_refit"), name))
+    return sorted(months[max(past, default=min(months))], key=lambda name: (name.endswith("_refit"), name))
 
 
 def _nanostore_camera(camera_id: str, entry: Any, size_px: tuple[int, int], where: str) -> CameraModel:
