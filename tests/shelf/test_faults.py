@@ -57,11 +57,22 @@ def test_stragglers_are_dropped_and_the_pick_is_found_once(lab, pick):
     assert event.total_g == pytest.approx(-100, abs=2)
 
 
-def test_one_batch_from_the_past_is_a_gap_and_no_event(lab, pick):
-    stray = replace(pick[10], t0_ns=pick[10].t0_ns - 3600 * 10**9)
-    found = lab.detect([*pick[:20], stray, *pick[20:]])
-    assert len(lab.steps(found)) == 1
-    assert len(lab.gaps(found)) == 1
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("at", [0, 20])
+def test_one_batch_from_another_time_is_a_gap_and_no_event(lab, pick, hours, at):
+    stray = replace(pick[10], t0_ns=pick[10].t0_ns + hours * 3600 * 10**9)
+    found = lab.detect([*pick[:at], stray, *pick[at:]])
+    (event,) = lab.steps(found)
+    assert lab.s(event.step_ns) == pytest.approx(8.06, abs=0.1)
+    assert lab.gaps(found)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_pick_just_before_the_clock_is_set_is_told_at_its_own_time(lab, pick, hours):
+    later = [replace(batch, t0_ns=batch.t0_ns + hours * 3600 * 10**9) for batch in pick[45:]]
+    (event,) = lab.steps(lab.detect([*pick[:45], *later]))
+    assert event.total_g == pytest.approx(-100, abs=2)
+    assert lab.s(event.step_ns) == pytest.approx(8.06, abs=0.1)
 
 
 def test_a_clock_set_back_starts_anew_with_a_gap(lab):

@@ -23,15 +23,19 @@ _JITTER_S = 0.1
 _STRAGGLER_S = 3.0
 #: A longer silence is an outage: moves in progress are ended before it, and its length is not kept in memory.
 OUTAGE_S = 3.0
+#: A silence longer than this is believed only when a second batch confirms it: one wrong time stamp must not
+#: carry everybody else's watermark with it.
+_LEAP_S = 60.0
 #: How quickly the grid follows the controller's clock: a twentieth of each batch's jitter.
 _CLOCK_GAIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What became of one batch: samples to process now, after ``lost`` missing ones; a gap to report.
+    """What becomes of one batch: samples to process, after ``lost`` missing ones; a gap to report.
 
-    ``outage``: the silence before it was so long that the time axis was cut; ``restart``: all earlier state is void.
+    ``outage``: the silence before it was so long that the time axis is to be cut (``SampleGrid.cut``) once everything
+    before it has been told; ``restart``: likewise, but the clock was set back and the axis begins anew (``begin``).
     """
 
     samples: NDArray[np.float32]
@@ -47,13 +51,20 @@ _NOTHING = np.empty((0, 0), np.float32)
 class SampleGrid:
     """Places the batches of one controller on its even grid of samples and remembers where samples lie in time."""
 
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self, rate_hz: float, t0_ns: int) -> None:
         self.rate_hz = rate_hz
         self.hop_n = max(1, round(rate_hz * HOP_S))
-        self._origin_ns = 0.0
-        self._count = 0
-        self._started = False
         self._rejected_end_ns = 0
+        self.begin(t0_ns)
+
+    def begin(self, t0_ns: int) -> None:
+        """Sample 0 was taken at ``t0_ns``."""
+        self._origin_ns = float(t0_ns)
+        self._count = 0
+
+    def cut(self, silence_ns: int) -> None:
+        """Take what a silence lasts beyond ``OUTAGE_S`` out of the axis; later samples keep their times."""
+        self._origin_ns += max(0.0, silence_ns - OUTAGE_S * 1e9)
 
     @property
     def end_ns(self) -> int:
@@ -64,45 +75,35 @@ class SampleGrid:
         """Capture time of a sample number (fractions allowed)."""
         return round(self._origin_ns + sample * 1e9 / self.rate_hz)
 
+    def count(self, samples: int) -> None:
+        """So many more samples have been seen or given up."""
+        self._count += samples
+
     def place(self, batch: LoadCellBatch) -> Placed:
-        """Where ``batch`` belongs; counts its samples (and the lost ones before it) as seen."""
-        n = batch.grams.shape[0]
-        if not self._started:
-            return self._begin(batch)
+        """Where ``batch`` belongs; follows the jitter of its clock."""
         late_s = (batch.t0_ns - self.end_ns) / 1e9
-        if late_s < -_STRAGGLER_S:
-            return self._backwards(batch)
+        if (late_s < -_STRAGGLER_S or late_s > _LEAP_S) and not self._confirmed(batch):
+            return Placed(
+                _NOTHING, Gap(batch.source, batch.t0_ns, batch.end_ns, "a batch from another time was dropped")
+            )
         self._rejected_end_ns = 0
+        if late_s < -_STRAGGLER_S:
+            gap = Gap(batch.source, batch.t0_ns, self.end_ns, "the controller's clock was set back; levels learnt anew")
+            return Placed(batch.grams, gap, restart=True)
         if late_s < -_JITTER_S:
             return Placed(_NOTHING)
         if late_s <= _JITTER_S:
             self._origin_ns += _CLOCK_GAIN * late_s * 1e9
-            self._count += n
             return Placed(batch.grams)
         lost = round(late_s * self.rate_hz)
         gap = Gap(batch.source, self.end_ns, batch.t0_ns, f"{lost} samples of every plate never arrived")
-        if late_s > OUTAGE_S:
-            self._origin_ns += (late_s - OUTAGE_S) * 1e9
-            lost = round(OUTAGE_S * self.rate_hz)
-        self._count += lost + n
-        return Placed(batch.grams, gap, lost, outage=late_s > OUTAGE_S)
+        outage = late_s > OUTAGE_S
+        return Placed(batch.grams, gap, round(OUTAGE_S * self.rate_hz) if outage else lost, outage)
 
-    def _begin(self, batch: LoadCellBatch, gap: Gap | None = None) -> Placed:
-        self._started = True
-        self._origin_ns = float(batch.t0_ns)
-        self._count = batch.grams.shape[0]
-        return Placed(batch.grams, gap, restart=True)
-
-    def _backwards(self, batch: LoadCellBatch) -> Placed:
-        """One batch from the past is a stray and is dropped; a second one that follows it is a clock set back."""
+    def _confirmed(self, batch: LoadCellBatch) -> bool:
+        """One batch from another time is a stray; a second one that follows it is a clock that was set."""
         expected, self._rejected_end_ns = self._rejected_end_ns, batch.end_ns
-        if expected and abs(batch.t0_ns - expected) <= _JITTER_S * 1e9:
-            self._rejected_end_ns = 0
-            gap = Gap(batch.source, batch.t0_ns, self.end_ns, "the controller's clock was set back; levels learnt anew")
-            return self._begin(batch, gap)
-        if expected:
-            return Placed(_NOTHING)
-        return Placed(_NOTHING, Gap(batch.source, batch.t0_ns, batch.end_ns, "a batch from the past was dropped"))
+        return abs(batch.t0_ns - expected) <= _JITTER_S * 1e9
 
 
 class History:

@@ -83,11 +83,11 @@ class StepDetector:
 
     def settled_until_ns(self) -> int:
         """No event that starts before this can still come. Never goes back; a silent controller is not waited for."""
-        if self._controllers:
-            newest = max(watch.grid.end_ns for watch in self._controllers.values())
-            quiet_limit = newest - round((self._settings.patience_s + _RUN_UP_S) * 1e9)
-            until = min(watch.settled_until_ns() for watch in self._controllers.values())
-            self._promised_ns = max(self._promised_ns, until, quiet_limit)
+        ends = [watch.grid.end_ns for watch in self._controllers.values() if watch.learnt]
+        if ends:
+            silent_ns = max(ends) - round((self._settings.patience_s + _RUN_UP_S) * 1e9)
+            until_ns = min(watch.settled_until_ns() for watch in self._controllers.values())
+            self._promised_ns = max(self._promised_ns, until_ns, silent_ns)
         return self._promised_ns
 
     def held_bytes(self) -> int:
@@ -113,7 +113,7 @@ class _Controller:
         shelf_ids = sorted({plate.shelf_id for plate in batch.plates})
         self._shelf_of = np.array([shelf_ids.index(plate.shelf_id) for plate in batch.plates])
         self._position = np.array([plate.plate for plate in batch.plates])
-        self.grid = SampleGrid(batch.rate_hz)
+        self.grid = SampleGrid(batch.rate_hz, batch.t0_ns)
         self._patience = round(settings.patience_s / HOP_S)
         self._reset()
 
@@ -129,23 +129,28 @@ class _Controller:
         self._shaken = np.ones(count)
         self._pending: dict[int, list[Move]] = {}
         self._told: dict[int, list[Move]] = {}
-        self._learnt = False
+        self.learnt = False
         self._now = 0
 
     def feed(self, batch: LoadCellBatch, promised_ns: int) -> list[WeightEvent | Gap]:
         placed = self.grid.place(batch)
-        found: list[WeightEvent | Gap] = [placed.gap] if placed.gap else []
+        found: list[WeightEvent | Gap] = []
+        if placed.outage or placed.restart:
+            found += self.finish(promised_ns)
         if placed.restart:
+            self.grid.begin(batch.t0_ns)
             self._reset()
-        if placed.outage:
-            found = self._measure(np.flatnonzero(self._moving), False, promised_ns) + found
+        elif placed.outage:
+            self.grid.cut(batch.t0_ns - self.grid.end_ns)
+        if placed.gap:
+            found.append(placed.gap)
         if placed.lost:
             found += self._take(np.full((placed.lost, len(self.plates)), np.nan, np.float32), promised_ns)
         return found + self._take(placed.samples, promised_ns)
 
     def finish(self, promised_ns: int) -> list[WeightEvent | Gap]:
         """Measure whatever moves, emit whatever waits."""
-        if self._learnt:
+        if self.learnt:
             self._close(np.flatnonzero(self._moving), self._now - 1, settled=False)
         return self._emit(promised_ns, final=True)
 
@@ -165,20 +170,17 @@ class _Controller:
     def health(self) -> list[PlateHealth]:
         return self._baseline.health()
 
-    def _measure(self, columns: NDArray[np.intp], settled: bool, promised_ns: int) -> list[WeightEvent | Gap]:
-        self._close(columns, self._now - 1, settled)
-        return self._emit(promised_ns, final=True)
-
     def _take(self, samples: NDArray[np.float32], promised_ns: int) -> list[WeightEvent | Gap]:
         """Hop by hop, whatever the batches, so that the same readings give the same events."""
         found: list[WeightEvent | Gap] = []
+        self.grid.count(samples.shape[0])
         samples = np.where(np.abs(samples) <= _BELIEVABLE_G, samples, np.float32(np.nan))
         piece = self._hop_n * 10
         for at in range(0, samples.shape[0], piece):
             self._history.append(samples[at : at + piece])
-            if not self._learnt:
+            if not self.learnt:
                 self._learn()
-            while self._learnt and self._now < self._history.end:
+            while self.learnt and self._now < self._history.end:
                 self._now += 1
                 self._tick(self._now - 1)
                 if self._pending:
@@ -192,7 +194,7 @@ class _Controller:
         self._baseline.learn(self._history.hops(0, needed), WINDOW_HOPS)
         self._rest_since[:] = needed - WINDOW_HOPS
         self._now = needed
-        self._learnt = True
+        self.learnt = True
 
     def _tick(self, hop: int) -> None:
         """Look at all plates as of hop number ``hop``."""
