@@ -106,7 +106,7 @@ RECORDS: dict[type, st.SearchStrategy[Record]] = {
     GateEvent: st.builds(GateEvent, TIMES, st.sampled_from(GateEventKind), TEXTS, st.none() | TEXTS),
     Watermark: st.builds(Watermark, TEXTS, TIMES),
     BasketEvent: st.builds(
-        BasketEvent, TEXTS, TEXTS, TIMES, st.sampled_from(BasketEventKind), TEXTS, UNITS, SHARES, TEXTS
+        BasketEvent, TEXTS, TEXTS, TIMES, st.sampled_from(BasketEventKind), TEXTS, UNITS, SHARES, TEXTS, UNITS
     ),
     VisitClosed: st.builds(
         VisitClosed, TEXTS, TIMES, st.integers(0, 2**32 - 1), SHARES, st.lists(TEXTS, max_size=3).map(tuple)

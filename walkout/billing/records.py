@@ -7,6 +7,7 @@ triggers are made from them (``schema``).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 from walkout.domain.money import Money
 from walkout.errors import BadRequest, IllegalMove
@@ -92,22 +93,61 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class PricedProduct:
-    """A product as billing knows it: ``price`` is None where the catalog holds none."""
+    """A product as billing knows it: ``price`` is None where the catalog holds none.
+
+    With ``per_kg`` prices are per kilogram and each container weighs ``tare_g`` whole grams. An empty ``tax_class``
+    is the store's first one.
+    """
 
     barcode: str
     name: str
     price: Money | None
+    member_price: Money | None = None
+    tax_class: str = ""
+    per_kg: bool = False
+    tare_g: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a line costs less than listed: ``code`` is member, promotion, coupon or points, ``amount`` negative.
+
+    ``source`` is the promotion's or coupon's id.
+    """
+
+    code: str
+    source: str
+    label: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class LineTax:
+    """The tax of one line: its class, rate as a fraction, whether the shelf price held it, and how much it is."""
+
+    name: str
+    rate: Fraction
+    included: bool
+    amount: Money
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a receipt: ``barcode`` as recorded, ``name`` empty where unknown, prices None where missing."""
+    """One line of a receipt: ``barcode`` as recorded, ``name`` empty where unknown, prices None where missing.
+
+    ``unit`` is the list price of one, or of a kilogram where ``grams`` (net) is not zero. ``listed`` is what that
+    makes, and ``listed + sum(reasons) + tax on top = total``, the line's part of the receipt's total.
+    """
 
     barcode: str
     name: str
     quantity: int
     unit: Money | None
     total: Money | None
+    grams: int = 0
+    listed: Money | None = None
+    reasons: tuple[Reason, ...] = ()
+    tax: LineTax | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,6 +274,7 @@ def _pack_basket_event(record: shopping.BasketEvent) -> shopping_pb2.BasketEvent
         quantity=record.quantity,
         probability=record.probability,
         weight_event_id=record.weight_event_id,
+        grams=record.grams,
     )
 
 
@@ -287,6 +288,7 @@ def _unpack_basket_event(message: shopping_pb2.BasketEvent) -> shopping.BasketEv
         quantity=message.quantity,
         probability=message.probability,
         weight_event_id=message.weight_event_id,
+        grams=message.grams,
     )
 
 

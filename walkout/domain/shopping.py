@@ -46,6 +46,7 @@ class BasketEvent:
     """One line of change of one visit's basket; idempotent by ``event_id``, independent of order.
 
     ``quantity`` is signed: +1 for one unit taken, -1 for one put back. ``probability`` is how sure we were.
+    ``grams`` is the mass that moved, with the sign of the quantity, for goods sold by weight; 0 where nobody told.
     A correction is written when the whole visit has been seen and an earlier line proved wrong; it carries the
     signed difference. ``weight_event_id`` names the weight event it explains (empty for a correction without one).
     """
@@ -58,28 +59,36 @@ class BasketEvent:
     quantity: int
     probability: float
     weight_event_id: str = ""
+    grams: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """What a visit holds: barcode to positive quantity, sorted by barcode. ``doubtful`` lists what went below zero."""
+    """What a visit holds: barcode to positive quantity, sorted by barcode. ``doubtful`` lists what went below zero.
+
+    ``grams`` has the gross mass of those lines of which somebody told it, by barcode.
+    """
 
     visit_id: str
     lines: tuple[tuple[str, int], ...]
     doubtful: tuple[str, ...] = ()
+    grams: tuple[tuple[str, int], ...] = ()
 
 
 def fold_basket(visit_id: str, events: Iterable[BasketEvent]) -> Basket:
     """The basket after ``events`` of any visits in any order, each counted once by its id."""
     totals: dict[str, int] = {}
+    grams: dict[str, int] = {}
     seen: set[str] = set()
     for event in events:
         if event.visit_id != visit_id or event.event_id in seen:
             continue
         seen.add(event.event_id)
         totals[event.barcode] = totals.get(event.barcode, 0) + event.quantity
+        grams[event.barcode] = grams.get(event.barcode, 0) + event.grams
     lines = tuple(sorted((barcode, count) for barcode, count in totals.items() if count > 0))
-    return Basket(visit_id, lines, tuple(sorted(barcode for barcode, count in totals.items() if count < 0)))
+    doubtful = tuple(sorted(barcode for barcode, count in totals.items() if count < 0))
+    return Basket(visit_id, lines, doubtful, tuple((barcode, grams[barcode]) for barcode, _ in lines if grams[barcode]))
 
 
 @dataclass(frozen=True, slots=True)

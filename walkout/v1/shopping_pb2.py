@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from walkout.v1 import sensing_pb2 as walkout_dot_v1_dot_sensing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19walkout/v1/shopping.proto\x12\nwalkout.v1\x1a\x18walkout/v1/sensing.proto\"\xbb\x01\n\x0b\x42\x61sketEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08visit_id\x18\x02 \x01(\t\x12\x0c\n\x04t_ns\x18\x03 \x01(\x10\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.walkout.v1.BasketEventKind\x12\x0f\n\x07\x62\x61rcode\x18\x05 \x01(\t\x12\x10\n\x08quantity\x18\x06 \x01(\x11\x12\x13\n\x0bprobability\x18\x07 \x01(\x01\x12\x17\n\x0fweight_event_id\x18\x08 \x01(\t\")\n\x04Item\x12\x0f\n\x07\x62\x61rcode\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x11\"K\n\x04Part\x12\x15\n\x08visit_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x05items\x18\x02 \x03(\x0b\x32\x10.walkout.v1.ItemB\x0b\n\t_visit_id\"O\n\tCandidate\x12\x1f\n\x05parts\x18\x01 \x03(\x0b\x32\x10.walkout.v1.Part\x12\x0c\n\x04sign\x18\x02 \x01(\x11\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\"s\n\nAssignment\x12\x17\n\x0fweight_event_id\x18\x01 \x01(\t\x12%\n\x06\x63hosen\x18\x02 \x01(\x0b\x32\x15.walkout.v1.Candidate\x12%\n\x06others\x18\x03 \x03(\x0b\x32\x15.walkout.v1.Candidate\"_\n\tUndecided\x12\x17\n\x0fweight_event_id\x18\x01 \x01(\t\x12)\n\ncandidates\x18\x02 \x03(\x0b\x32\x15.walkout.v1.Candidate\x12\x0e\n\x06reason\x18\x03 \x01(\t\"h\n\x0bVisitClosed\x12\x10\n\x08visit_id\x18\x01 \x01(\t\x12\x0c\n\x04t_ns\x18\x02 \x01(\x10\x12\x15\n\rbasket_events\x18\x03 \x01(\r\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0e\n\x06review\x18\x05 \x03(\t\"\xe1\x03\n\x0cStreamRecord\x12\x34\n\x0fload_cell_batch\x18\x01 \x01(\x0b\x32\x19.walkout.v1.LoadCellBatchH\x00\x12+\n\nbody_frame\x18\x02 \x01(\x0b\x32\x15.walkout.v1.BodyFrameH\x00\x12/\n\x0cweight_event\x18\x03 \x01(\x0b\x32\x17.walkout.v1.WeightEventH\x00\x12\x1e\n\x03gap\x18\x04 \x01(\x0b\x32\x0f.walkout.v1.GapH\x00\x12+\n\ngate_event\x18\x05 \x01(\x0b\x32\x15.walkout.v1.GateEventH\x00\x12*\n\twatermark\x18\x06 \x01(\x0b\x32\x15.walkout.v1.WatermarkH\x00\x12/\n\x0c\x62\x61sket_event\x18\x07 \x01(\x0b\x32\x17.walkout.v1.BasketEventH\x00\x12/\n\x0cvisit_closed\x18\x08 \x01(\x0b\x32\x17.walkout.v1.VisitClosedH\x00\x12,\n\nassignment\x18\t \x01(\x0b\x32\x16.walkout.v1.AssignmentH\x00\x12*\n\tundecided\x18\n \x01(\x0b\x32\x15.walkout.v1.UndecidedH\x00\x42\x08\n\x06record*\x92\x01\n\x0f\x42\x61sketEventKind\x12!\n\x1d\x42\x41SKET_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41SKET_EVENT_KIND_PICK\x10\x01\x12\x1e\n\x1a\x42\x41SKET_EVENT_KIND_PUT_BACK\x10\x02\x12 \n\x1c\x42\x41SKET_EVENT_KIND_CORRECTION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19walkout/v1/shopping.proto\x12\nwalkout.v1\x1a\x18walkout/v1/sensing.proto\"\xca\x01\n\x0b\x42\x61sketEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08visit_id\x18\x02 \x01(\t\x12\x0c\n\x04t_ns\x18\x03 \x01(\x10\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.walkout.v1.BasketEventKind\x12\x0f\n\x07\x62\x61rcode\x18\x05 \x01(\t\x12\x10\n\x08quantity\x18\x06 \x01(\x11\x12\x13\n\x0bprobability\x18\x07 \x01(\x01\x12\x17\n\x0fweight_event_id\x18\x08 \x01(\t\x12\r\n\x05grams\x18\t \x01(\x12\")\n\x04Item\x12\x0f\n\x07\x62\x61rcode\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x11\"K\n\x04Part\x12\x15\n\x08visit_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x05items\x18\x02 \x03(\x0b\x32\x10.walkout.v1.ItemB\x0b\n\t_visit_id\"O\n\tCandidate\x12\x1f\n\x05parts\x18\x01 \x03(\x0b\x32\x10.walkout.v1.Part\x12\x0c\n\x04sign\x18\x02 \x01(\x11\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\"s\n\nAssignment\x12\x17\n\x0fweight_event_id\x18\x01 \x01(\t\x12%\n\x06\x63hosen\x18\x02 \x01(\x0b\x32\x15.walkout.v1.Candidate\x12%\n\x06others\x18\x03 \x03(\x0b\x32\x15.walkout.v1.Candidate\"_\n\tUndecided\x12\x17\n\x0fweight_event_id\x18\x01 \x01(\t\x12)\n\ncandidates\x18\x02 \x03(\x0b\x32\x15.walkout.v1.Candidate\x12\x0e\n\x06reason\x18\x03 \x01(\t\"h\n\x0bVisitClosed\x12\x10\n\x08visit_id\x18\x01 \x01(\t\x12\x0c\n\x04t_ns\x18\x02 \x01(\x10\x12\x15\n\rbasket_events\x18\x03 \x01(\r\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0e\n\x06review\x18\x05 \x03(\t\"\xe1\x03\n\x0cStreamRecord\x12\x34\n\x0fload_cell_batch\x18\x01 \x01(\x0b\x32\x19.walkout.v1.LoadCellBatchH\x00\x12+\n\nbody_frame\x18\x02 \x01(\x0b\x32\x15.walkout.v1.BodyFrameH\x00\x12/\n\x0cweight_event\x18\x03 \x01(\x0b\x32\x17.walkout.v1.WeightEventH\x00\x12\x1e\n\x03gap\x18\x04 \x01(\x0b\x32\x0f.walkout.v1.GapH\x00\x12+\n\ngate_event\x18\x05 \x01(\x0b\x32\x15.walkout.v1.GateEventH\x00\x12*\n\twatermark\x18\x06 \x01(\x0b\x32\x15.walkout.v1.WatermarkH\x00\x12/\n\x0c\x62\x61sket_event\x18\x07 \x01(\x0b\x32\x17.walkout.v1.BasketEventH\x00\x12/\n\x0cvisit_closed\x18\x08 \x01(\x0b\x32\x17.walkout.v1.VisitClosedH\x00\x12,\n\nassignment\x18\t \x01(\x0b\x32\x16.walkout.v1.AssignmentH\x00\x12*\n\tundecided\x18\n \x01(\x0b\x32\x15.walkout.v1.UndecidedH\x00\x42\x08\n\x06record*\x92\x01\n\x0f\x42\x61sketEventKind\x12!\n\x1d\x42\x41SKET_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41SKET_EVENT_KIND_PICK\x10\x01\x12\x1e\n\x1a\x42\x41SKET_EVENT_KIND_PUT_BACK\x10\x02\x12 \n\x1c\x42\x41SKET_EVENT_KIND_CORRECTION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'walkout.v1.shopping_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BASKETEVENTKIND']._serialized_start=1263
-  _globals['_BASKETEVENTKIND']._serialized_end=1409
+  _globals['_BASKETEVENTKIND']._serialized_start=1278
+  _globals['_BASKETEVENTKIND']._serialized_end=1424
   _globals['_BASKETEVENT']._serialized_start=68
-  _globals['_BASKETEVENT']._serialized_end=255
-  _globals['_ITEM']._serialized_start=257
-  _globals['_ITEM']._serialized_end=298
-  _globals['_PART']._serialized_start=300
-  _globals['_PART']._serialized_end=375
-  _globals['_CANDIDATE']._serialized_start=377
-  _globals['_CANDIDATE']._serialized_end=456
-  _globals['_ASSIGNMENT']._serialized_start=458
-  _globals['_ASSIGNMENT']._serialized_end=573
-  _globals['_UNDECIDED']._serialized_start=575
-  _globals['_UNDECIDED']._serialized_end=670
-  _globals['_VISITCLOSED']._serialized_start=672
-  _globals['_VISITCLOSED']._serialized_end=776
-  _globals['_STREAMRECORD']._serialized_start=779
-  _globals['_STREAMRECORD']._serialized_end=1260
+  _globals['_BASKETEVENT']._serialized_end=270
+  _globals['_ITEM']._serialized_start=272
+  _globals['_ITEM']._serialized_end=313
+  _globals['_PART']._serialized_start=315
+  _globals['_PART']._serialized_end=390
+  _globals['_CANDIDATE']._serialized_start=392
+  _globals['_CANDIDATE']._serialized_end=471
+  _globals['_ASSIGNMENT']._serialized_start=473
+  _globals['_ASSIGNMENT']._serialized_end=588
+  _globals['_UNDECIDED']._serialized_start=590
+  _globals['_UNDECIDED']._serialized_end=685
+  _globals['_VISITCLOSED']._serialized_start=687
+  _globals['_VISITCLOSED']._serialized_end=791
+  _globals['_STREAMRECORD']._serialized_start=794
+  _globals['_STREAMRECORD']._serialized_end=1275
 # @@protoc_insertion_point(module_scope)

@@ -20,7 +20,7 @@ BASKET_EVENT_KIND_PUT_BACK: BasketEventKind
 BASKET_EVENT_KIND_CORRECTION: BasketEventKind
 
 class BasketEvent(_message.Message):
-    __slots__ = ("event_id", "visit_id", "t_ns", "kind", "barcode", "quantity", "probability", "weight_event_id")
+    __slots__ = ("event_id", "visit_id", "t_ns", "kind", "barcode", "quantity", "probability", "weight_event_id", "grams")
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     VISIT_ID_FIELD_NUMBER: _ClassVar[int]
     T_NS_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,7 @@ class BasketEvent(_message.Message):
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    GRAMS_FIELD_NUMBER: _ClassVar[int]
     event_id: str
     visit_id: str
     t_ns: int
@@ -37,7 +38,8 @@ class BasketEvent(_message.Message):
     quantity: int
     probability: float
     weight_event_id: str
-    def __init__(self, event_id: _Optional[str] = ..., visit_id: _Optional[str] = ..., t_ns: _Optional[int] = ..., kind: _Optional[_Union[BasketEventKind, str]] = ..., barcode: _Optional[str] = ..., quantity: _Optional[int] = ..., probability: _Optional[float] = ..., weight_event_id: _Optional[str] = ...) -> None: ...
+    grams: int
+    def __init__(self, event_id: _Optional[str] = ..., visit_id: _Optional[str] = ..., t_ns: _Optional[int] = ..., kind: _Optional[_Union[BasketEventKind, str]] = ..., barcode: _Optional[str] = ..., quantity: _Optional[int] = ..., probability: _Optional[float] = ..., weight_event_id: _Optional[str] = ..., grams: _Optional[int] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("barcode", "quantity")
