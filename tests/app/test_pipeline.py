@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from walkout.app.billing_client import BillingClient
@@ -10,9 +11,18 @@ from walkout.app.build import in_process_billing
 from walkout.app.pipeline import FusionStep, SensorStep, SettlingStep, fund, run_in_process
 from walkout.app.source import Survey, open_source, recording_id, survey
 from walkout.billing.records import VisitStatus
-from walkout.bus.topics import Record
+from walkout.bus.topics import Record, event_time_ns
 from walkout.cli import record_kiosk
-from walkout.domain.sensing import BodyFrame, Gap, GateEvent, GateEventKind, Watermark, WeightEvent
+from walkout.domain.sensing import (
+    BodyFrame,
+    Gap,
+    GateEvent,
+    GateEventKind,
+    LoadCellBatch,
+    PlateId,
+    Watermark,
+    WeightEvent,
+)
 from walkout.domain.shopping import BasketEvent, VisitClosed
 from walkout.errors import EventsMissing
 from walkout.settings import Settings
@@ -143,3 +153,35 @@ def test_the_real_visit_ends_with_one_bottle_of_water_charged_once(billing: Bill
         assert lines == [("071142008582", 1)]
         assert outcome.books.captured == {"USD": 100}
         assert outcome.books.balanced
+
+
+def test_a_controller_that_begins_late_or_stops_early_is_told_once() -> None:
+    plates = (PlateId("A", 1, 1),)
+    second = 1_000_000_000
+
+    def batch(t_s: int) -> LoadCellBatch:
+        return LoadCellBatch("gondola-A", plates, t_s * second, 60.0, np.zeros((60, 1), np.float32))
+
+    frames = [BodyFrame(t_s * second, ()) for t_s in range(21)]
+    records = sorted([*frames, *(batch(t_s) for t_s in range(5, 11))], key=event_time_ns)
+    gaps = [one for one in sensed(iter(records), Survey("r", 0, 20 * second, (), ())) if isinstance(one, Gap)]
+    assert [(gap.source, gap.start_ns // second, gap.end_ns // second) for gap in gaps] == [
+        ("gondola-A", 0, 5),
+        ("gondola-A", 11, 20),
+    ]
+
+
+def test_a_loss_that_the_recording_tells_is_not_told_a_second_time_by_the_shelf() -> None:
+    plates = (PlateId("A", 1, 1),)
+    tenth = 100_000_000
+
+    def batch(tenths: int) -> LoadCellBatch:
+        return LoadCellBatch("gondola-A", plates, tenths * tenth, 60.0, np.zeros((12, 1), np.float32))
+
+    batches = [batch(tenths) for tenths in range(0, 40, 2) if tenths != 20]
+    lost = Gap("gondola-A", 20 * tenth, 22 * tenth, "1 batch lost")
+    for told, expected in (([], 1), ([lost], 1)):
+        records = sorted([*batches, *told], key=event_time_ns)
+        found = [one for one in sensed(iter(records), Survey("r", 0, 40 * tenth, (), ())) if isinstance(one, Gap)]
+        assert len(found) == expected
+        assert not told or found == [lost]

@@ -32,6 +32,8 @@ from walkout.store.catalog import Store
 
 #: How often, in recording time, the readers are told how far they may go.
 WATERMARK_EVERY_NS = NS_PER_S // 2
+#: A controller that says nothing for this long is told as a gap; a lost batch or two are the shelf's to tell.
+SILENCE_NS = 3 * NS_PER_S
 #: The last watermark lies this far behind the end: longer than any delay that fusion waits for.
 FLUSH_NS = 3600 * NS_PER_S
 #: What a replayed shopper's wallet gets, in minor units: 100,000 dollars or 10 million won, more than a basket holds.
@@ -50,16 +52,21 @@ class SensorStep:
         self._gates = list(gates)
         self._first_ns: int | None = None
         self._stream_ns = self._told_ns = -(2**63)
-        self._weighed = False
+        self._heard: dict[str, int] = {}  # end of the newest batch per controller
+        self._lost: dict[str, int] = {}  # end of the newest loss that the recording itself tells, per source
 
     def feed(self, record: Sensed) -> Iterator[Record]:
         """One record of the recording, in order of event time, and all that follows from it."""
         t_ns = event_time_ns(record)
         yield from self._gates_until(t_ns)
         if isinstance(record, LoadCellBatch):
-            self._weighed = True
-            yield from self._detector.feed(record)
+            if record.source not in self._heard:
+                yield from self._silence(record.source, self._first_ns, record.t0_ns)
+            self._heard[record.source] = max(record.end_ns, self._heard.get(record.source, record.end_ns))
+            yield from self._weigh(record)
         else:
+            if isinstance(record, Gap):
+                self._lost[record.source] = max(record.end_ns, self._lost.get(record.source, record.end_ns))
             yield record
         if self._first_ns is None:
             self._first_ns = self._told_ns = t_ns
@@ -69,12 +76,26 @@ class SensorStep:
     def finish(self, end_ns: int) -> Iterator[Record]:
         """The end of the recording: what is still open is closed, and a watermark beyond everything."""
         yield from self._detector.flush()
-        if not self._weighed:
+        for source, heard_ns in sorted(self._heard.items()):
+            yield from self._silence(source, heard_ns, end_ns)
+        if not self._heard:
             first_ns = end_ns if self._first_ns is None else self._first_ns
             yield Gap("plates", first_ns, end_ns, "the recording holds not one reading of a plate")
         yield from self._gates
         self._gates = []
         yield Watermark("edge", end_ns + FLUSH_NS)
+
+    def _weigh(self, batch: LoadCellBatch) -> Iterator[Record]:
+        for found in self._detector.feed(batch):
+            # What the recording has told as lost need not be missed a second time.
+            if not isinstance(found, Gap) or found.end_ns > self._lost.get(found.source, found.start_ns):
+                yield found
+
+    def _silence(self, source: str, since_ns: int | None, until_ns: int) -> Iterator[Gap]:
+        """A controller that begins late or stops early, where the recording itself does not tell of it."""
+        told_ns = max(self._lost.get(source, -(2**63)), since_ns if since_ns is not None else until_ns)
+        if until_ns - told_ns >= SILENCE_NS:
+            yield Gap(source, told_ns, until_ns, "not one reading")
 
     def _gates_until(self, t_ns: int) -> Iterator[GateEvent]:
         # Who leaves at t was still seen at t: entering comes before the frame of the same time, leaving after.
@@ -86,7 +107,7 @@ class SensorStep:
     def _watermark(self) -> Iterator[Watermark]:
         # Records of the very same time may still follow, hence the nanosecond before.
         safe_ns = self._stream_ns - 1
-        if self._weighed:
+        if self._heard:
             safe_ns = min(safe_ns, self._detector.settled_until_ns())
         if safe_ns >= self._told_ns + WATERMARK_EVERY_NS:
             self._told_ns = safe_ns
