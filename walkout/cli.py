@@ -16,8 +16,10 @@ from walkout.store.catalog import Store
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 store_app = typer.Typer(no_args_is_help=True, help="Look at a store folder.")
 import_app = typer.Typer(no_args_is_help=True, help="Turn recordings of other formats into ours.")
+models_app = typer.Typer(no_args_is_help=True, help="Detection models: their cards, their weights, whether they run.")
 app.add_typer(store_app, name="store")
 app.add_typer(import_app, name="import")
+app.add_typer(models_app, name="models")
 
 #: The simulated scene always starts at the same moment (2026-01-05 09:00 UTC), so that it is always the same.
 DEMO_START_NS = 1_767_603_600_000_000_000
@@ -140,6 +142,44 @@ def explain(
         _say(f"drawn: {png}")
 
 
+@app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(metavar="STORE", help="A store folder, or a nanostore folder or case.")],
+    marks: Annotated[Path | None, typer.Option(help="CSV: camera,name,u_px,v_px,x_m,y_m,z_m; empty: unknown.")] = None,
+    boards: Annotated[Path | None, typer.Option(help="TOML: ChArUco boards and AprilTags with their poses.")] = None,
+    people: Annotated[Path | None, typer.Option(help="JSON lines of detections of one person walking.")] = None,
+    view: Annotated[list[str] | None, typer.Option(help="CAMERA=FILE, a picture or video; may be repeated.")] = None,
+    camera_set: Annotated[str | None, typer.Option("--set", help="Camera set of a nanostore folder.")] = None,
+    new: Annotated[bool, typer.Option(help="Find cameras from nothing, also those calibrated before.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write calibration.toml here; a store folder's own if given it.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Folder for the store's wireframe over every view.")] = None,
+) -> None:
+    """Calibrate cameras from marks, printed boards and walking people; tell the error, draw the store over each view.
+
+    Without marks, boards and people it draws what is known already. A mark without coordinates that two cameras
+    see helps too: an ankle, a shoulder, a crumb on the floor.
+    """
+    from walkout.app import calibrate as calibrator
+
+    store = calibrator.open_store(folder, camera_set)
+    views = {name: calibrator.read_view(file) for name, file in calibrator.named_views(view or []).items()}
+    seen = calibrator.collect_marks(marks, boards, people, views)
+    models = store.cameras
+    if seen:
+        sizes = {name: (image.shape[1], image.shape[0]) for name, image in views.items()}
+        fit = calibrator.calibrate(models, store.layout.cameras, seen, sizes, new)
+        models = {**models, **fit.cameras}
+        for line in calibrator.in_words(fit):
+            typer.echo(line)
+        if out is not None:
+            _say(f"written: {calibrator.write_calibration(out, models, fit)}")
+    if picture is not None:
+        for path in calibrator.draw_pictures(picture, views, models, store.layout, seen):
+            _say(f"drawn: {path}")
+
+
 @store_app.command("check")
 def store_check(folder: Annotated[Path, typer.Argument(help="Store folder: store.toml and its tables.")]) -> None:
     """Complain about everything wrong in a store folder: file, line and remedy; status 1 if there is an error."""
@@ -173,6 +213,80 @@ def import_nanostore_command(
     for gap in gaps:
         typer.echo(f"gap: {gap.source}: {gap.reason}")
     typer.echo(f"{destination}: recorded; {len(anomalies)} anomalies of the store are listed in anomalies.csv")
+
+
+NearOption = Annotated[
+    Path | None, typer.Option(help="A folder; 'weights' in it or in one of its parents is searched too.")
+]
+
+
+@models_app.command("list")
+def models_list(context: typer.Context, near: NearOption = None) -> None:
+    """Every model that has a card: what it does, its input and licence, where its weights lie."""
+    from walkout.app import models, terminal
+    from walkout.settings import load_settings
+
+    settings = load_settings(context.obj)
+    known = [(card, models.where(card, settings, near)) for card in models.chosen([], settings)]
+    models.print_known(known, terminal.out())
+
+
+@models_app.command("pull")
+def models_pull(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a model, as 'walkout models list' shows it.")],
+    origin: Annotated[str, typer.Option("--from", help="A folder, file:// or https:// that holds its files.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to put them in; default: WALKOUT_MODELS_DIR.")] = None,
+) -> None:
+    """Fetch the weights of a model; only files with the sha256 of its card are taken."""
+    from walkout.app import models
+    from walkout.settings import load_settings
+    from walkout.vision.models import find_card, pull
+
+    settings = load_settings(context.obj)
+    weights = pull(find_card(name, settings.models_dir), origin, models.pull_folder(settings, to))
+    typer.echo(f"{weights}: pulled; every file is as on the card")
+
+
+@models_app.command("check")
+def models_check(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(help="Models, or paths of weights; default: all.")] = None,
+    near: NearOption = None,
+) -> None:
+    """Compare weights with their cards and run one picture through every installed back end; status 1 if one fails."""
+    from walkout.app import models
+    from walkout.settings import load_settings
+
+    failed = False
+    for line in models.check(names or [], load_settings(context.obj), near):
+        typer.echo(f"{ {True: 'ok', False: 'WRONG', None: '-'}[line.fine]:5} {line.model}: {line.what}")
+        failed = failed or line.fine is False
+    raise typer.Exit(1 if failed else 0)
+
+
+@models_app.command("export")
+def models_export(
+    weights: Annotated[Path, typer.Argument(help="Trained weights, a .pt file of ultralytics.")],
+    form: Annotated[str, typer.Option("--format", help="onnx, openvino or engine (TensorRT).")] = "openvino",
+    to: Annotated[Path, typer.Option(help="Folder for the result and its card.")] = Path(),
+    size: Annotated[str, typer.Option(help="Input as WIDTHxHEIGHT, multiples of 32.")] = "640x640",
+    batch: Annotated[int, typer.Option(min=0, help="Pictures at once; 0 lets number and size vary.")] = 1,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantize to INT8; needs --data.")] = False,
+    data: Annotated[str | None, typer.Option(help="Data set to quantize with, such as coco8-pose.yaml.")] = None,
+    end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Keep YOLO26's head without suppression.")] = False,
+) -> None:
+    """Turn trained weights into what runs at the edge, with a card beside it. Needs the 'train' extra."""
+    from walkout.vision.export import export_model
+
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise typer.BadParameter(f"{size!r}: write such as 640x384", param_hint="--size")
+    card = export_model(
+        weights, form, to, input_px=(int(width), int(height)), batch=batch or None, int8=int8, data=data,
+        end_to_end=end_to_end,
+    )  # fmt: skip
+    typer.echo(f"{to / card.path}: exported, with its card {card.name}.toml; write down there how it was trained")
 
 
 def record_kiosk(folder: Path) -> Store:

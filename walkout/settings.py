@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(
         default=None, description="folder for sockets, private log and ledger of a run; unset: the temporary folder"
     )
+    models_dir: Path | None = Field(
+        default=None, description="folder with more cards of models and their weights; unset: the project's own"
+    )
     worker_restarts: int = Field(
         default=5, ge=0, le=1000, description="how often one process may die within a minute; then we give up"
     )

@@ -7,6 +7,7 @@ ultralytics do.
 
 import ast
 import hashlib
+import json
 import shutil
 import tomllib
 import urllib.error
@@ -102,6 +103,19 @@ def _card(raw: Mapping[str, Any]) -> ModelCard:
     return card
 
 
+def write_card(card: ModelCard, path: Path) -> None:
+    """Write ``card`` as ``read_card`` reads it."""
+    lines = [
+        f"{key} = {json.dumps(getattr(card, key), ensure_ascii=False)}"
+        for key in ("name", "path", "task", "head", "classes", "input_px", "batch", "licence", "source", "training")
+        if getattr(card, key) is not None
+    ]
+    lines += ["", "[files]", *(f"{json.dumps(name)} = {json.dumps(digest)}" for name, digest in card.files.items())]
+    if card.metrics:
+        lines += ["", "[metrics]", *(f"{json.dumps(name)} = {value}" for name, value in card.metrics.items())]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def read_cards(models_dir: Path | None = None) -> dict[str, ModelCard]:
     """Every card by its name: the project's, then those of ``models_dir``, which win."""
     cards = {}
@@ -130,8 +144,8 @@ def search_path(models_dir: Path | None = None, near: Path | None = None) -> Ite
     yield PROJECT_MODELS
     for start in (near, PROJECT_MODELS):
         if start is not None:
-            absolute = start.absolute()
-            yield from (folder / "weights" for folder in (absolute, *absolute.parents))
+            real = start.resolve()
+            yield from (folder / "weights" for folder in (real, *real.parents))
 
 
 def find_weights(card: ModelCard, models_dir: Path | None = None, near: Path | None = None) -> Path:

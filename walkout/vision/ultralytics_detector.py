@@ -82,7 +82,7 @@ def ultralytics_detector(
             f"{card.name}: ultralytics reads no head {card.head!r}; take the back end 'onnx' or 'openvino'"
         )
     if weights.suffix == ".engine":
-        _need_cuda(weights)
+        need_cuda(weights)
     load_ultralytics()
     import torch
 
@@ -90,8 +90,8 @@ def ultralytics_detector(
     return UltralyticsDetector(card, weights, confidence, device)
 
 
-def _need_cuda(weights: Path) -> None:
-    """A TensorRT engine runs on the GPU it was built for; say so before ultralytics stumbles."""
+def need_cuda(weights: Path) -> None:
+    """A TensorRT engine is built and run on a GPU. Raises ``ModelError`` where there is none, or no TensorRT."""
     import importlib.util
 
     load_ultralytics()
@@ -99,7 +99,7 @@ def _need_cuda(weights: Path) -> None:
 
     if not torch.cuda.is_available():
         raise ModelError(
-            f"{weights}: a TensorRT engine needs an NVIDIA GPU, and torch finds none; take the .onnx export"
+            f"{weights}: TensorRT needs an NVIDIA GPU, and torch finds none; take the format onnx or openvino"
         )
     if importlib.util.find_spec("tensorrt") is None:
-        raise ModelError(f"{weights}: TensorRT is not installed; run pip install tensorrt, or take the .onnx export")
+        raise ModelError(f"{weights}: TensorRT is not installed; run pip install tensorrt, or take the format onnx")
