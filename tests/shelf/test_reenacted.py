@@ -84,7 +84,7 @@ def cases(nanostore: Path, load: Callable[[str], Batches]) -> list[tuple[Batches
     ]
 
 
-# Measured on 108 true steps: recall 104/108 and precision 104/104 in every variant (at most 105 events with noise added).
+# Measured on 108 true steps: recall 104/108, precision 104/104 in every variant (at most 105 events with noise added).
 # The four that are missed: two pairs of people who take from the same plate within 0.11 s (one step of twice the
 # weight), and a pick and a put-back within one touch that leaves no level in between.
 @pytest.mark.parametrize("change", [as_recorded, lossy, doubled, swapped, noisier, skewed])
