@@ -18,6 +18,8 @@
     │   ├── EventsMissing    the visit cannot be closed before its other basket events have arrived
     │   └── BillingUnavailable  billing or the provider does not answer; the same call may be made again
     ├── ModelError           a model's card or weights that cannot be used: which and what to do
+    ├── CaptureError         a camera's address that can never work
+    ├── ClipError            footage that is not there, or cannot be written
     ├── SceneError           a simulated script that could not happen in a store
     └── WorkerError          a process of ours that would not start or stay up
 """
@@ -73,6 +75,14 @@ class PaymentDeclined(BillingError):
 
 class ModelError(WalkoutError):
     """A model's card or weights that cannot be used, or a back end that is not installed."""
+
+
+class CaptureError(WalkoutError):
+    """A camera's address that can never work; a camera that is merely away is health, not an error."""
+
+
+class ClipError(WalkoutError):
+    """Footage that is not there, or cannot be written."""
 
 
 class SceneError(WalkoutError):
