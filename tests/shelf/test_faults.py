@@ -75,6 +75,20 @@ def test_a_pick_just_before_the_clock_is_set_is_told_at_its_own_time(lab, pick, 
     assert lab.s(event.step_ns) == pytest.approx(8.06, abs=0.1)
 
 
+def test_a_clock_set_back_by_less_than_a_silence_is_told_once(lab):
+    batches = lab.Scene(seconds=30).batches()
+    back = [replace(batch, t0_ns=batch.t0_ns - 2 * 10**9) for batch in batches[100:]]
+    found = lab.detect(batches[:100] + back)
+    assert not lab.steps(found)
+    assert sum("set back" in gap.reason for gap in lab.gaps(found)) == 1
+
+
+def test_doubles_are_dropped_without_a_word(lab):
+    batches = lab.Scene(seconds=10).batches()
+    found = lab.detect([batch for one in batches for batch in (one, one)])
+    assert lab.gaps(found) == []
+
+
 def test_a_clock_set_back_starts_anew_with_a_gap(lab):
     scene = lab.Scene(seconds=40)
     scene.step(1, 4, 8.0, -100)

@@ -21,6 +21,8 @@ HOP_S = 0.1
 _JITTER_S = 0.1
 #: A batch older than what we already have by up to this much is a double or a straggler: dropped, not a clock jump.
 _STRAGGLER_S = 3.0
+#: So many of them one after the other are no doubles of a stammering network: the clock itself is wrong, and told.
+_STRAGGLERS_IN_A_ROW = 3
 #: A longer silence is an outage: moves in progress are ended before it, and its length is not kept in memory.
 OUTAGE_S = 3.0
 #: A silence longer than this is believed only when a second batch confirms it: one wrong time stamp must not
@@ -55,6 +57,7 @@ class SampleGrid:
         self.rate_hz = rate_hz
         self.hop_n = max(1, round(rate_hz * HOP_S))
         self._rejected_end_ns = 0
+        self._stragglers = 0
         self.begin(t0_ns)
 
     def begin(self, t0_ns: int) -> None:
@@ -91,7 +94,14 @@ class SampleGrid:
             gap = Gap(batch.source, batch.t0_ns, self.end_ns, "the controller's clock was set back; levels learnt anew")
             return Placed(batch.grams, gap, restart=True)
         if late_s < -_JITTER_S:
-            return Placed(_NOTHING)
+            self._stragglers += 1
+            if self._stragglers != _STRAGGLERS_IN_A_ROW:
+                return Placed(_NOTHING)
+            reason = (
+                "the controller's clock stands still or was set back; its batches are dropped until it has caught up"
+            )
+            return Placed(_NOTHING, Gap(batch.source, batch.t0_ns, self.end_ns, reason))
+        self._stragglers = 0
         if late_s <= _JITTER_S:
             self._origin_ns += _CLOCK_GAIN * late_s * 1e9
             return Placed(batch.grams)
