@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walkout.bus.codec import encode
-from walkout.bus.recording import RecordingMeta, RecordingWriter, Sensed, _frame, read_recording
+from walkout.bus import frames
+from walkout.bus.recording import RecordingMeta, RecordingWriter, Sensed, read_recording
 from walkout.bus.topics import Record
 from walkout.domain.sensing import Body, BodyFrame, Gap, GateEvent, GateEventKind, LoadCellBatch, PlateId, Watermark
 from walkout.errors import CodecError, RecordingError
@@ -300,7 +301,7 @@ def test_a_record_of_a_newer_version_is_a_gap_at_its_time(tmp_path: Path) -> Non
     path = write(tmp_path, [frame(1), frame(3)])
     file = frames_file(path)
     one = len(file.read_bytes()) // 2
-    newer = _frame(T0 + 2, bytes([15 << 3 | 2, 0]))
+    newer = frames.frame(T0 + 2, bytes([15 << 3 | 2, 0]))
     file.write_bytes(file.read_bytes()[:one] + newer + file.read_bytes()[one:])
     gaps, rest = gaps_and_rest(path)
     assert rest == payloads([frame(1), frame(3)])

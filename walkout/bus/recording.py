@@ -6,8 +6,7 @@
     records/<topic>.frames      one file per recorded topic, in the order of arrival
     store/, truth.json          may lie beside; written and read by others
 
-A frame is ``sync (4 bytes) | length u32 | event time ns i64 | CRC-32 u32 | payload``, little-endian; the CRC covers
-length, time and payload, the payload is what ``bus/codec.py`` makes. ``recording.toml`` appears by one rename after
+Frames are those of ``bus/frames.py``. ``recording.toml`` appears by one rename after
 everything else is on disk: a folder without it is no recording, however its writer ended.
 """
 
@@ -16,9 +15,7 @@ import json
 import mmap
 import os
 import shutil
-import struct
 import tomllib
-import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,17 +26,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from walkout.bus.codec import decode, encode
+from walkout.bus.frames import HEAD_SIZE, frame, frames
 from walkout.bus.topics import TOPICS, Record, event_time_ns, topic_of
 from walkout.domain.sensing import BodyFrame, Gap, GateEvent, LoadCellBatch
 from walkout.errors import CodecError, RecordingError
 
 FORMAT_VERSION = 1
 _META, _RECORDS, _PARTIAL = "recording.toml", "records", "records.partial"
-_SYNC = b"\xc7WO\xf1"
-_HEAD = struct.Struct("<4sIqI")
-_CHECKED = struct.Struct("<Iq")
-#: A length beyond this is damage: a second of 1000 plates at 1 kHz takes 4 MB.
-_MAX_PAYLOAD = 64 * 1024 * 1024
 
 Sensed = LoadCellBatch | BodyFrame | GateEvent | Gap
 """What a recording holds; everything else is computed from it again."""
@@ -93,7 +86,7 @@ class RecordingWriter:
         t_ns = event_time_ns(record)
         if topic not in self._files:
             self._files[topic] = (self._path / _PARTIAL / f"{topic}.frames").open("wb")
-        self._files[topic].write(_frame(t_ns, encode(record)))
+        self._files[topic].write(frame(t_ns, encode(record)))
         self._counts[topic] = self._counts.get(topic, 0) + 1
         self._first_ns = t_ns if self._first_ns is None else min(t_ns, self._first_ns)
         self._last_ns = t_ns if self._last_ns is None else max(t_ns, self._last_ns)
@@ -236,14 +229,14 @@ def _index(recording: Recording, topic: str) -> _Index:
     before: int | None = None
     damage: list[str] = [missing] if missing else []
     good = 0
-    for start, end, t_ns in _frames(data):
+    for start, end, t_ns in frames(data):
         if t_ns is None:
             damage.append(f"{end - start} bytes at {start} of {path.name} are damaged or cut short")
             continue
         for reason in damage:
             index.add_gap(_gap(recording, topic, before, t_ns, reason))
         damage, before, good = [], t_ns, good + 1
-        index.add(t_ns, start + _HEAD.size, end - start - _HEAD.size)
+        index.add(t_ns, start + HEAD_SIZE, end - start - HEAD_SIZE)
     lost = recording.counts[topic] - good
     if lost > 0 and not index.gaps and not damage:
         damage.append(f"{path.name} ends early")
@@ -268,44 +261,6 @@ def _bytes_of(path: Path) -> tuple[bytes | mmap.mmap, str]:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), ""
     except OSError as problem:
         return b"", f"{path.name} cannot be read: {problem.strerror}"
-
-
-def _frame(t_ns: int, payload: bytes) -> bytes:
-    checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(len(payload), t_ns)))
-    return _HEAD.pack(_SYNC, len(payload), t_ns, checksum) + payload
-
-
-def _frames(data: bytes | mmap.mmap) -> Iterator[tuple[int, int, int | None]]:
-    """(start, end, time) of every frame and, with None for time, of every stretch between that is none."""
-    position = bad_from = 0
-    while position < len(data):
-        found = _frame_at(data, position)
-        if found is None:
-            position = data.find(_SYNC, position + 1)
-            if position < 0:
-                break
-            continue
-        if bad_from < position:
-            yield bad_from, position, None
-        end, t_ns = found
-        yield position, end, t_ns
-        position = bad_from = end
-    if bad_from < len(data):
-        yield bad_from, len(data), None
-
-
-def _frame_at(data: bytes | mmap.mmap, position: int) -> tuple[int, int] | None:
-    """End and time of the intact frame at ``position``; None where there is none."""
-    start = position + _HEAD.size
-    if start > len(data):
-        return None
-    sync, length, t_ns, checksum = _HEAD.unpack_from(data, position)
-    end = start + length
-    if sync != _SYNC or length > _MAX_PAYLOAD or end > len(data):
-        return None
-    if zlib.crc32(data[start:end], zlib.crc32(_CHECKED.pack(length, t_ns))) != checksum:
-        return None
-    return end, t_ns
 
 
 def _meta_text(meta: RecordingMeta, first_ns: int | None, last_ns: int | None, counts: dict[str, int]) -> str:
