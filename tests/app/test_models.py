@@ -184,6 +184,21 @@ def test_weights_that_describe_themselves_need_no_card(tmp_path: Path) -> None:
     assert find_weights(card) == folder
 
 
+def test_an_engine_tells_its_batch_in_its_head(tmp_path: Path) -> None:
+    head = b'{"task": "detect", "names": {"0": "person", "1": "bag"}, "imgsz": [384, 640], "batch": 8}'
+    (tmp_path / "shop.engine").write_bytes(len(head).to_bytes(4, "little") + head + b"\x00 not json")
+    card = card_of_weights(tmp_path / "shop.engine")
+    assert (card.task, card.classes, card.input_px, card.batch) == ("detect", ("person", "bag"), (640, 384), 8)
+
+
+def test_other_weights_of_the_same_name_do_not_get_the_card(shelf: tuple[ModelCard, Path], tmp_path: Path) -> None:
+    card, origin = shelf
+    assert card_of_weights(origin / "eyes", tmp_path / "models").name == card.name
+    (origin / "eyes" / "eyes.xml").write_bytes(b"another graph")
+    with pytest.raises(ModelError, match="write a card"):
+        card_of_weights(origin / "eyes", tmp_path / "models")
+
+
 def test_weights_that_say_nothing_need_a_card(tmp_path: Path) -> None:
     (tmp_path / "dumb_openvino_model").mkdir()
     with pytest.raises(ModelError, match="write a card"):

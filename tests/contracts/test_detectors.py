@@ -4,6 +4,7 @@ The nets made here have random weights, so they see much in nothing; what counts
 """
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from walkout.domain.sensing import Detection
+from walkout.errors import ModelError
 from walkout.vision.detector import BACKENDS, FAKE_BODY_BGR, Detector, open_detector
-from walkout.vision.models import ModelCard
+from walkout.vision.models import ModelCard, read_card
 
 cv2 = pytest.importorskip("cv2", reason="the extra 'vision' is not installed")
 
@@ -219,6 +221,29 @@ def test_a_net_of_fixed_batch_takes_fewer_and_more(tiny: Callable[..., Path]) ->
     images = pictures()[:3]
     for expected, found in zip(one.detect(images), other.detect(images), strict=True):
         assert_same(expected, found)
+
+
+def test_trained_weights_tell_task_and_size_themselves(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    trained = tiny("yolo11n-pose", "onnx").parents[1] / "yolo11n-pose.pt"
+    nameless = tmp_path / "best.pt"
+    nameless.write_bytes(trained.read_bytes())
+    detector = open_detector(nameless)
+    assert (detector.name, detector.task, detector.batch) == ("ultralytics", "pose", None)
+    found = detector.detect(pictures()[:2])
+    assert [one.keypoints is not None for answer in found for one in answer][:1] == [True]
+    assert len(found) == 2
+
+
+def test_an_export_that_was_changed_is_not_run_under_its_card(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    made = tiny("yolo11n", "openvino")
+    folder = shutil.copytree(made, tmp_path / made.name)
+    shutil.copy(made.with_name(f"{made.name}.toml"), tmp_path)
+    card = read_card(tmp_path / f"{made.name}.toml")
+    assert open_detector(card, models_dir=tmp_path).task == "detect"
+    graph = next(folder.glob("*.xml"))
+    graph.write_text(graph.read_text() + "\n")
+    with pytest.raises(ModelError, match=r"sha256 is .* the card says"):
+        open_detector(card, models_dir=tmp_path)
 
 
 def store_frames(count: int) -> Images:

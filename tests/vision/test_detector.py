@@ -179,7 +179,8 @@ def test_an_engine_without_a_gpu_is_told(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
     if torch.cuda.is_available():
         pytest.skip("this box has a GPU")
-    (tmp_path / "people.engine").write_bytes(b"")
+    head = b'{"task": "detect", "names": {"0": "person"}, "imgsz": [640, 640], "batch": 1}'
+    (tmp_path / "people.engine").write_bytes(len(head).to_bytes(4, "little") + head)
     with pytest.raises(ModelError, match="TensorRT needs an NVIDIA GPU"):
         open_detector(tmp_path / "people.engine")
 

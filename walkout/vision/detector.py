@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from walkout.domain.sensing import Detection
 from walkout.errors import ModelError
-from walkout.vision.models import ModelCard, card_of_weights, find_weights
+from walkout.vision.models import ModelCard, card_of_weights, find_weights, wrong_files
 
 Image = NDArray[np.uint8]
 
@@ -136,7 +136,10 @@ def open_detector(
         return BACKENDS[backend](card, Path(card.path), confidence, threads, precision, device)
     if backend not in {"auto", *BACKENDS}:
         raise ModelError(f"no back end {backend!r}; known are auto, {', '.join(BACKENDS)}")
-    weights = model if isinstance(model, Path) else find_weights(card, models_dir, near)
+    weights = find_weights(card, models_dir, near)
+    wrong = wrong_files(card, weights)
+    if wrong:
+        raise ModelError("; ".join(wrong))
     if backend == "auto":
         able = able_backends(card, weights)
         if not able:

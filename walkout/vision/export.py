@@ -3,11 +3,12 @@
 import importlib.util
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from walkout.errors import ModelError
-from walkout.vision.models import ModelCard, sha256, write_card
+from walkout.vision.models import ModelCard, card_name, read_card, sha256, write_card
 from walkout.vision.ultralytics_detector import load_ultralytics, need_cuda
 
 FORMATS = ("onnx", "openvino", "engine")
@@ -53,7 +54,11 @@ def export_model(
             shutil.rmtree(target)
         shutil.move(made, target)
     card = _card_of_export(model, weights, target, wanted, input_px, batch)
-    write_card(card, destination / f"{card.name}.toml")
+    path = destination / f"{card.name}.toml"
+    if path.is_file():  # what a person wrote into it stays
+        old = read_card(path)
+        card = replace(card, licence=old.licence, training=old.training)
+    write_card(card, path)
     return card
 
 
@@ -80,7 +85,7 @@ def _card_of_export(
     files = [made] if made.is_file() else sorted(path for path in made.rglob("*") if path.is_file())
     how = ", ".join(f"{key} {value}" for key, value in wanted.items())
     return ModelCard(
-        name=made.name.replace(".", "-"),
+        name=card_name(made),
         path=made.name,
         task=str(model.task),
         classes=tuple(str(model.names[index]) for index in sorted(model.names)),

@@ -93,8 +93,8 @@ def prepare(
     height, width = laid[0][0].shape[:2]
     blob = np.empty((len(laid), 3, height, width), np.float32)  # RGB, 0 to 1
     for index, (picture, _) in enumerate(laid):
-        for channel in range(3):
-            np.divide(picture[:, :, 2 - channel], np.float32(255), out=blob[index, channel], dtype=np.float32)
+        for channel, plane in enumerate(cv2.split(picture)):
+            np.divide(plane, np.float32(255), out=blob[index, 2 - channel], dtype=np.float32)
     return blob, [fit for _, fit in laid]
 
 

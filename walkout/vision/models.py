@@ -13,7 +13,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -161,30 +161,41 @@ def find_weights(card: ModelCard, models_dir: Path | None = None, near: Path | N
 
 
 def card_of_weights(path: Path, models_dir: Path | None = None) -> ModelCard:
-    """A card for weights given by path: the one of that file or folder name, else as they describe themselves."""
-    for card in read_cards(models_dir).values():
-        if Path(card.path).name == path.name:
-            root = path.absolute().parents[len(Path(card.path).parts) - 1]
-            return ModelCard(**{key: getattr(card, key) for key in card.__slots__ if key != "near"}, near=root)
+    """A card for weights given by path: the one that knows their sha256, else as they describe themselves."""
+    root = path.absolute().parent
+    for card in (*read_cards(models_dir).values(), *_cards_beside(path)):
+        if card.path == path.name and path.exists() and not wrong_files(card, path):
+            return replace(card, near=root)
     if not path.exists():
         raise ModelError(f"{path}: no such file or folder")
     told = _metadata(path)
-    if path.suffix in {".pt", ".engine"}:  # only ultralytics reads these, and it knows task and classes itself
-        told = {"task": "pose" if "pose" in path.stem else "detect", "names": {}, "imgsz": [640, 640]} | told
+    if path.suffix == ".pt":  # ultralytics alone reads these, and asks them for task, classes and size itself
+        told = {"task": "detect", "names": {}, "imgsz": [640, 640], "args": {"dynamic": True}}
     if not {"task", "names", "imgsz"} <= set(told):
-        raise ModelError(f"{path}: these weights do not tell task, classes and input size; write a card beside them")
-    names = told["names"]
+        raise ModelError(f"{path}: these weights do not tell task, classes and input size; write a card for them")
+    names = {int(index): str(name) for index, name in told["names"].items()}
     return ModelCard(
         name=path.stem,
         path=path.name,
         task=str(told["task"]),
-        classes=tuple(str(names[index]) for index in sorted(names)),
+        classes=tuple(names[index] for index in sorted(names)),
         input_px=(int(told["imgsz"][1]), int(told["imgsz"][0])),
         batch=None if _is_dynamic(told) else int(told.get("batch", 1)),
         licence=str(told.get("license", "unknown")),
         training=str(told.get("description", "unknown")),
-        near=path.absolute().parent,
+        near=root,
     )
+
+
+def _cards_beside(path: Path) -> list[ModelCard]:
+    """The card that ``walkout models export`` wrote beside these weights."""
+    card = path.with_name(f"{card_name(path)}.toml")
+    return [read_card(card)] if card.is_file() else []
+
+
+def card_name(weights: Path) -> str:
+    """What exported weights are called: their file name, without dots."""
+    return weights.name.replace(".", "-")
 
 
 def _is_dynamic(told: Mapping[str, Any]) -> bool:
@@ -193,7 +204,9 @@ def _is_dynamic(told: Mapping[str, Any]) -> bool:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """What an export of ultralytics says of itself: ``metadata.yaml`` in a folder, properties of an ONNX file."""
+    """What an export of ultralytics says of itself: in a folder's ``metadata.yaml``, an ONNX file's properties, or the
+    head of an engine (four bytes of length, little end first, and as many of JSON).
+    """
     if path.is_dir():
         sidecar = path / "metadata.yaml"
         return read_metadata_yaml(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}
@@ -201,6 +214,13 @@ def _metadata(path: Path) -> dict[str, Any]:
         from walkout.vision.onnx_detector import onnx_properties
 
         return {key: _literal(value) for key, value in onnx_properties(path).items()}
+    if path.suffix == ".engine":
+        with path.open("rb") as file:
+            told = file.read(min(int.from_bytes(file.read(4), "little"), _CHUNK))
+        try:
+            return dict(json.loads(told))
+        except ValueError:  # built by another tool: no head
+            return {}
     return {}
 
 

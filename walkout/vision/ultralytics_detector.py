@@ -34,11 +34,15 @@ class UltralyticsDetector:
 
     def __init__(self, card: ModelCard, weights: Path, confidence: float, device: str | None) -> None:
         """Loads at once. Raises ``ModelError`` where the weights cannot be used on this machine."""
-        self.task, self.batch = card.task, card.batch
-        self._card, self._confidence, self._device = card, confidence, device
+        self.batch, self._confidence, self._device = card.batch, confidence, device
         ultralytics = load_ultralytics()
+        own = weights.suffix == ".pt" and not card.files  # these know task and size better than a card made of nothing
+        self._size = None if own else [card.input_px[1], card.input_px[0]]
         try:
-            self._model = ultralytics.YOLO(str(weights), task=card.task, verbose=False)
+            self._model = ultralytics.YOLO(str(weights), task=None if own else card.task, verbose=False)
+            self.task = str(self._model.task)
+            if self.task not in {"detect", "pose"}:
+                raise ModelError(f"{weights}: a model of task {self.task!r} is no detector of ours")
             self.detect([np.zeros((64, 64, 3), np.uint8)])  # the net is loaded with its first picture
         except (ImportError, RuntimeError, OSError, ValueError, TypeError, AttributeError, AssertionError) as error:
             raise ModelError(f"{weights}: ultralytics cannot load it here ({error})") from error
@@ -47,14 +51,11 @@ class UltralyticsDetector:
         """What is in each picture (h, w, 3) uint8 BGR, best first."""
         if not images:
             return []
+        size = {} if self._size is None else {"imgsz": self._size}
         results = self._model.predict(
-            list(images), conf=self._confidence, device=self._device, imgsz=self._size(), verbose=False, save=False
+            list(images), conf=self._confidence, device=self._device, verbose=False, save=False, **size
         )
         return [_detections(result) for result in results]
-
-    def _size(self) -> list[int]:
-        """(height, width) for nets of any size; the others know their own."""
-        return [self._card.input_px[1], self._card.input_px[0]]
 
 
 def _detections(result: Any) -> tuple[Detection, ...]:
