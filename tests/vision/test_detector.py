@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from walkout.errors import ModelError
@@ -26,6 +26,7 @@ def rows(*lines: tuple[float, float, float, float, float, int]) -> np.ndarray:
     return np.array(lines, np.float32)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2000), st.integers(1, 2000), st.booleans())
 def test_a_point_laid_into_the_input_comes_back_to_its_pixel(width: int, height: int, rectangle: bool) -> None:
     padded, fit = letterbox(np.zeros((height, width, 3), np.uint8), (160, 160), rectangle)

@@ -219,7 +219,7 @@ def _metadata(path: Path) -> dict[str, Any]:
             told = file.read(min(int.from_bytes(file.read(4), "little"), _CHUNK))
         try:
             return dict(json.loads(told))
-        except ValueError:  # built by another tool: no head
+        except (ValueError, TypeError):  # built by another tool: no head
             return {}
     return {}
 
