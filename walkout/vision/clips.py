@@ -361,8 +361,8 @@ def _segments_in(folder: Path) -> Iterator[Segment]:
 
 def _span(pictures: Sequence[EncodedPicture]) -> tuple[int, int]:
     """First and last capture time in whole microseconds, as an MP4 holds them."""
-    first_ns = min(min(p.t_ns, p.decode_ns) for p in pictures)
-    return first_ns // 1000 * 1000, max(p.t_ns for p in pictures) // 1000 * 1000
+    times = [picture.t_ns for picture in pictures]
+    return min(times) // 1000 * 1000, max(times) // 1000 * 1000
 
 
 def _held(folder: Path, camera_id: str, t0_ns: int, t1_ns: int) -> Iterator[EncodedPicture]:

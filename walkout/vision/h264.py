@@ -28,7 +28,7 @@ KEY_EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """One compressed picture, taken at ``t_ns`` (UTC, capture), ``size_px`` (width, height).
+    """One compressed picture, taken at ``t_ns`` (UTC, capture).
 
     ``decode_ns`` orders pictures for the decoder; it differs from ``t_ns`` only where pictures refer to later ones.
     """
@@ -37,7 +37,6 @@ class EncodedPicture:
     decode_ns: int
     data: bytes
     key: bool
-    size_px: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +132,12 @@ class H264Encoder:
 
     def _picture(self, packet: av.Packet[Any]) -> EncodedPicture:
         t_ns = (packet.pts or 0) * 1000
-        return EncodedPicture(t_ns, t_ns, bytes(packet), packet.is_keyframe, self._size)
+        return EncodedPicture(t_ns, t_ns, bytes(packet), packet.is_keyframe)
 
 
 def mp4_bytes(tracks: Sequence[Track], start_ns: int, comment: str) -> bytes:
     """An MP4 of already encoded pictures; a frame's time in it is its capture time minus ``start_ns``, in microseconds.
+    ``start_ns`` is not after any capture time; a decoding time may lie before it.
 
     Copies, so it costs next to nothing. Made in memory, so that a full disk shows where the bytes are written.
     """
@@ -147,7 +147,7 @@ def mp4_bytes(tracks: Sequence[Track], start_ns: int, comment: str) -> bytes:
         streams = [_add_stream(container, track) for track in tracks]
         container.start_encoding()
         queue = [(p.decode_ns, n, p) for n, track in enumerate(tracks) for p in track.pictures]
-        last = [-1] * len(tracks)
+        last = [-(2**62)] * len(tracks)
         for decode_ns, n, picture in sorted(queue, key=lambda item: item[:2]):
             packet: av.Packet[Any] = av.Packet(picture.data)
             packet.stream, packet.time_base, packet.is_keyframe = streams[n], MICROSECOND, picture.key
@@ -171,13 +171,12 @@ def read_mp4(path: Path, start_ns: int) -> tuple[EncodedPicture, ...]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         form = AnnexB(stream)
-        size = (stream.width, stream.height)
         pictures = []
         for packet in container.demux(stream):
             if packet.pts is None or packet.dts is None or not packet.size:
                 continue
             t_ns, decode_ns = (start_ns + _ns(at, packet.time_base) for at in (packet.pts, packet.dts))
-            pictures.append(EncodedPicture(t_ns, decode_ns, form.of(packet), packet.is_keyframe, size))
+            pictures.append(EncodedPicture(t_ns, decode_ns, form.of(packet), packet.is_keyframe))
     return tuple(pictures)
 
 

@@ -190,7 +190,7 @@ class StreamSource:
             t_ns = self._capture_ns(packet)
             times[packet.pts] = t_ns
             if form is not None:
-                yield Shot(t_ns, None, self._encoded(form, packet, t_ns, stream))
+                yield Shot(t_ns, None, self._encoded(form, packet, t_ns))
             for frame in _decoded(packet):
                 yield Shot(self._opening.timing.shown_ns(times.pop(frame.pts, t_ns)), frame, None)
             while len(times) > 64:  # pictures that the decoder swallowed; H.264 reorders at most 16
@@ -208,13 +208,12 @@ class StreamSource:
             sender_ns = stream_ns  # with timestamps=abs the kernel's capture time, by our own clock
         return self._opening.timing.capture_ns(self._opening.clock.now_ns(), stream_ns, sender_ns)
 
-    def _encoded(self, form: AnnexB, packet: av.Packet[Any], t_ns: int, stream: av.VideoStream) -> EncodedPicture:
+    def _encoded(self, form: AnnexB, packet: av.Packet[Any], t_ns: int) -> EncodedPicture:
         early = 0
         if packet.pts is not None and packet.dts is not None:
             early = (_ns(packet, packet.pts) or 0) - (_ns(packet, packet.dts) or 0)
-        size = (stream.codec_context.width, stream.codec_context.height)
         decode_ns = self._opening.timing.decoded_ns(t_ns - early)
-        return EncodedPicture(max(t_ns, decode_ns), decode_ns, form.of(packet), packet.is_keyframe, size)
+        return EncodedPicture(max(t_ns, decode_ns), decode_ns, form.of(packet), packet.is_keyframe)
 
 
 class FileSource:
@@ -295,7 +294,10 @@ def _rtsp(opening: Opening) -> Source:
         "rtsp_transport": opening.settings.transport,
         "timeout": micros,
         "allowed_media_types": "video",
+        # The stream's own description says all we need; probing it takes up to a second and a half per connection.
         "analyzeduration": "1000000",
+        "probesize": "32",
+        "fpsprobesize": "0",
         "flags": "low_delay",
     }
     return StreamSource(opening, opening.url, None, options)
