@@ -2,7 +2,7 @@
 
 import pytest
 
-from walkout.billing.receipts import render_receipt, width
+from walkout.billing.receipt_text import render_text, width
 from walkout.billing.records import BilledVisit, Line, Receipt, VisitStatus
 from walkout.domain.money import Money
 
@@ -26,13 +26,13 @@ def receipt(status: VisitStatus, review: tuple[str, ...] = ()) -> Receipt:
 
 
 def test_every_column_ends_in_the_same_cell() -> None:
-    text = render_receipt(receipt(VisitStatus.CAPTURED)).splitlines()
+    text = render_text(receipt(VisitStatus.CAPTURED)).splitlines()
     ends = {width(row) for row in text if row.endswith((" USD", "/ ?", "Amount")) and not row.startswith("  ")}
     assert ends == {64}
 
 
 def test_a_receipt_names_barcodes_as_recorded_and_its_total() -> None:
-    text = render_receipt(receipt(VisitStatus.CAPTURED))
+    text = render_text(receipt(VisitStatus.CAPTURED))
     assert "영수증 / Receipt" in text
     assert "  071142008582  2 x 1.00 USD" in text
     assert "1,234,569.89 USD" in text
@@ -48,16 +48,16 @@ def test_a_receipt_names_barcodes_as_recorded_and_its_total() -> None:
     ],
 )
 def test_a_receipt_says_whether_money_moved(status: VisitStatus, words: str) -> None:
-    assert words in render_receipt(receipt(status))
+    assert words in render_text(receipt(status))
 
 
 def test_a_receipt_in_review_says_why() -> None:
-    assert render_receipt(receipt(VisitStatus.REVIEW, ("999: unknown product",))).endswith("  - 999: unknown product")
+    assert render_text(receipt(VisitStatus.REVIEW, ("999: unknown product",))).endswith("  - 999: unknown product")
 
 
 def test_times_beyond_the_calendar_do_not_stop_a_receipt() -> None:
     visit = BilledVisit("v", "s", "a", "USD", 2**63 - 1, 2**63 - 1, VisitStatus.RELEASED, 0)
-    assert "2262" in render_receipt(Receipt(visit, (), Money(0, "USD"), 1.0))
+    assert "2262" in render_text(Receipt(visit, (), Money(0, "USD"), 1.0))
 
 
 def test_combining_marks_take_no_cell() -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from walkout.app.replay import Replayed, Watch
 from walkout.app.score import CaseScore, as_json
-from walkout.billing.receipts import render_receipt
+from walkout.billing.receipt_text import render_text
 from walkout.billing.records import BooksReport
 from walkout.bus.topics import Record
 from walkout.domain.clock import to_s
@@ -112,7 +112,7 @@ class LiveBaskets:
 def print_replayed(replayed: Replayed, console: Console) -> None:
     """Receipts, what could not be read, and the books."""
     for receipt in replayed.receipts:
-        console.print(render_receipt(receipt) + "\n")
+        console.print(render_text(receipt) + "\n")
     for gap in replayed.gaps:
         seconds = to_s(gap.end_ns - gap.start_ns)
         console.print(f"gap: {gap.source}, {seconds:.1f} s: {gap.reason}", style="yellow")

@@ -5,11 +5,13 @@ triggers are made from them (``schema``).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+from typing import Any
 
 from walkout.domain.money import Money
+from walkout.domain.selling import StoreTerms
 from walkout.errors import BadRequest, IllegalMove
 
 #: Largest amount that every reader of JSON holds exactly (RFC 8259 section 6: 2**53 - 1).
@@ -36,9 +38,41 @@ class ChargeStatus(StrEnum):
     DECLINED = "declined"
 
 
+class RefundStatus(StrEnum):
+    """Where money on its way back stands."""
+
+    CREATED = "created"
+    REFUNDED = "refunded"
+    DECLINED = "declined"
+
+
+class DisputeStatus(StrEnum):
+    """Where a contested visit stands."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class Direction(StrEnum):
+    """Who was wronged: the shopper paid too much, or too little was charged."""
+
+    OVERCHARGED = "overcharged"
+    UNDERCHARGED = "undercharged"
+
+
+class AdjustmentKind(StrEnum):
+    """Why a settled visit changed: staff corrected it, goods came back, a dispute was accepted."""
+
+    CORRECTION = "correction"
+    REFUND = "refund"
+    DISPUTE = "dispute"
+
+
 VISIT_MOVES: Mapping[VisitStatus, tuple[VisitStatus, ...]] = {
     VisitStatus.OPEN: (VisitStatus.CLOSING, VisitStatus.REVIEW, VisitStatus.RELEASED),
     VisitStatus.CLOSING: (VisitStatus.CAPTURED, VisitStatus.REVIEW),
+    VisitStatus.REVIEW: (VisitStatus.CLOSING, VisitStatus.RELEASED),
 }
 
 CHARGE_MOVES: Mapping[ChargeStatus, tuple[ChargeStatus, ...]] = {
@@ -46,12 +80,27 @@ CHARGE_MOVES: Mapping[ChargeStatus, tuple[ChargeStatus, ...]] = {
     ChargeStatus.AUTHORIZED: (ChargeStatus.CAPTURED, ChargeStatus.VOIDED),
 }
 
+REFUND_MOVES: Mapping[RefundStatus, tuple[RefundStatus, ...]] = {
+    RefundStatus.CREATED: (RefundStatus.REFUNDED, RefundStatus.DECLINED),
+}
 
-def check_move(old: VisitStatus | ChargeStatus, new: VisitStatus | ChargeStatus) -> None:
+DISPUTE_MOVES: Mapping[DisputeStatus, tuple[DisputeStatus, ...]] = {
+    DisputeStatus.OPEN: (DisputeStatus.ACCEPTED, DisputeStatus.REJECTED),
+}
+
+Status = VisitStatus | ChargeStatus | RefundStatus | DisputeStatus
+
+_MOVES: Mapping[type[Any], Mapping[Any, tuple[Any, ...]]] = {
+    VisitStatus: VISIT_MOVES,
+    ChargeStatus: CHARGE_MOVES,
+    RefundStatus: REFUND_MOVES,
+    DisputeStatus: DISPUTE_MOVES,
+}
+
+
+def check_move(old: Status, new: Status) -> None:
     """Raise ``IllegalMove`` unless the tables hold the move ``old`` -> ``new``."""
-    if isinstance(old, VisitStatus) and new in VISIT_MOVES.get(old, ()):
-        return
-    if isinstance(old, ChargeStatus) and new in CHARGE_MOVES.get(old, ()):
+    if type(old) is type(new) and new in _MOVES[type(old)].get(old, ()):
         return
     raise IllegalMove(f"no way from {old!r} to {new!r}; walkout/billing/records.py holds the legal moves")
 
@@ -151,17 +200,32 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that moved for a receipt: ``method`` such as wallet, card, kakao_pay; negative for a refund.
+
+    ``reference`` is the provider's own name of it, ``at_ns`` when (ns UTC).
+    """
+
+    method: str
+    amount: Money
+    reference: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What the shopper gets. Lines are the best guess whatever the visit's status; ``total`` sums the priced ones.
 
     Money moved only where ``visit.status`` is ``captured``. ``confidence`` is the probability that the whole
-    basket is right.
+    basket is right. ``terms`` are the store's, ``payments`` what was taken and given back, oldest first.
     """
 
     visit: BilledVisit
     lines: tuple[Line, ...]
     total: Money
     confidence: float
+    payments: tuple[Payment, ...] = ()
+    terms: StoreTerms = field(default_factory=StoreTerms)
 
 
 @dataclass(frozen=True, slots=True)
