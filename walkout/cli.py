@@ -151,6 +151,7 @@ def calibrate(
     view: Annotated[list[str] | None, typer.Option(help="CAMERA=FILE, a picture or video; may be repeated.")] = None,
     camera_set: Annotated[str | None, typer.Option("--set", help="Camera set of a nanostore folder.")] = None,
     new: Annotated[bool, typer.Option(help="Find cameras from nothing, also those calibrated before.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Refine this camera and hold the others; repeatable.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write calibration.toml here; a store folder's own if given it.")
     ] = None,
@@ -169,7 +170,7 @@ def calibrate(
     models = store.cameras
     if seen:
         sizes = {name: (image.shape[1], image.shape[0]) for name, image in views.items()}
-        fit = calibrator.calibrate(models, store.layout.cameras, seen, sizes, new)
+        fit = calibrator.calibrate(models, store.layout.cameras, seen, sizes, new, only or ())
         models = {**models, **fit.cameras}
         for line in calibrator.in_words(fit):
             typer.echo(line)

@@ -8,7 +8,7 @@ is needed for boards and pictures only.
 import csv
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -200,8 +200,9 @@ def board_marks(views: Mapping[str, Image], boards: Path) -> list[Mark]:
 
     ``boards`` is TOML with ``[[boards]]``: ``kind`` "charuco" (``squares`` = [across, down], ``square_m``,
     ``marker_m``, ``first_marker``) or "tag" (``tag`` number, ``marker_m``), ``dictionary`` such as
-    "DICT_APRILTAG_36h11", and the pose in the world of its frame: origin at the top left corner of the pattern (of the tag) as printed, x to the
-    right, y down the sheet, z into it. Boards whose markers differ may be in view together. Raises ``StoreError``.
+    "DICT_APRILTAG_36h11", and the pose in the world of its frame: origin at the top left corner as printed (of the
+    pattern or of the tag), x to the right, y down the sheet, z into it. Boards whose markers differ may be in view
+    together. Raises ``StoreError``.
     """
     cv2 = opencv()
     try:
@@ -243,7 +244,10 @@ def _charuco_corners(
     ids = int(table.get("first_marker", 0)) + np.arange(across * down // 2)
     size = (float(table["square_m"]), float(table["marker_m"]))
     board = cv2.aruco.CharucoBoard((across, down), *size, dictionary, ids)
-    corners, numbers, _, _ = cv2.aruco.CharucoDetector(board).detectBoard(image)
+    # Looks again where a marker must be by its neighbours: 24 corners of a small board where it found 9 without.
+    parameters = cv2.aruco.CharucoParameters()
+    parameters.tryRefineMarkers = True
+    corners, numbers, _, _ = cv2.aruco.CharucoDetector(board, parameters).detectBoard(image)
     if numbers is None:
         return []
     places = board.getChessboardCorners()
@@ -270,12 +274,14 @@ def calibrate(
     marks: Sequence[Mark],
     sizes_px: Mapping[str, tuple[int, int]],
     anew: bool,
+    only: Collection[str] = (),
     seed: int = 0,
 ) -> Fit:
     """Fit all cameras that have marks: those ``known`` are refined, the others (``anew``: all) found from nothing.
 
     ``planned`` says where new cameras hang by the plan, ``sizes_px`` how large their pictures are. Cameras that are
-    found come first, so that people seen by them and by others refine all together. Raises ``StoreError``.
+    found come first, so that people seen by them and by others refine all together; with ``only`` some named, the
+    others stay as they are. Raises ``StoreError``.
     """
     rng = np.random.default_rng(seed)
     models = dict(known)
@@ -291,7 +297,8 @@ def calibrate(
     wrong = {mark for part in parts for mark in part.wrong}
     left = [mark for mark in marks if mark not in wrong]
     if any(mark.camera_id not in fresh or None in mark.world_m for mark in left):
-        parts.append(fit_cameras(models, left, REFINE, rng))
+        held = seen - set(only) if only else set()
+        parts.append(fit_cameras(models, left, REFINE, rng, held))
     return _joined(parts)
 
 

@@ -6,8 +6,9 @@ unknown. All cameras are fitted at once: least squares of reprojection with prio
 robust loss, and marks that lie far off dropped and named (bundle adjustment; Triggs et al. 2000).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,13 +97,17 @@ class Fit:
 
 
 def fit_cameras(
-    starts: Mapping[str, CameraModel], marks: Sequence[Mark], freedom: Freedom, rng: np.random.Generator
+    starts: Mapping[str, CameraModel],
+    marks: Sequence[Mark],
+    freedom: Freedom,
+    rng: np.random.Generator,
+    held: Collection[str] = (),
 ) -> Fit:
     """Cameras that agree with ``marks`` as well as may be, and with ``starts`` as ``freedom`` says.
 
     With a rotation free without bound the pose is found from the marks of known place, four in a plane or six; a
     position known within bounds (where the plan has the camera) then still counts. ``rng`` chooses the samples.
-    Raises ``StoreError`` where the marks are too few.
+    Cameras ``held`` stay as they are and help to place the others. Raises ``StoreError`` where the marks are too few.
     """
     cameras = dict(starts)
     unknown = sorted({mark.camera_id for mark in marks} - set(cameras))
@@ -114,15 +119,19 @@ def fit_cameras(
     if np.isinf(freedom.rotation_rad):
         for name, model in cameras.items():
             cameras[name], begin[name] = _found(model, marks, freedom, rng)
-    return _fit_without_wrong(cameras, marks, freedom, begin)
+    return _fit_without_wrong(cameras, marks, freedom, begin, held)
 
 
 def _fit_without_wrong(
-    cameras: dict[str, CameraModel], marks: Sequence[Mark], freedom: Freedom, begin: Mapping[str, Floats]
+    cameras: dict[str, CameraModel],
+    marks: Sequence[Mark],
+    freedom: Freedom,
+    begin: Mapping[str, Floats],
+    held: Collection[str],
 ) -> Fit:
     used, wrong = list(marks), list[Mark]()
     while True:
-        problem = _Problem(cameras, used, freedom, begin)
+        problem = _Problem(cameras, used, freedom, begin, held)
         fit = problem.solve()
         off = [mark for mark, bad in zip(problem.marks, _far_off(problem.marks, fit), strict=True) if bad]
         if not off:
@@ -157,6 +166,7 @@ class _Problem:
         marks: Sequence[Mark],
         freedom: Freedom,
         begin: Mapping[str, Floats] | None = None,
+        held: Collection[str] = (),
     ) -> None:
         """``cameras`` are what the priors are about; ``begin`` has changes to start from (``Freedom.spread``)."""
         self.cameras = cameras
@@ -164,8 +174,12 @@ class _Problem:
         begun = {
             name: _moved(model, self.begin[name]) if name in self.begin else model for name, model in cameras.items()
         }
-        self.spread = freedom.spread()
-        self.free = np.flatnonzero(self.spread > 0.0)
+        spread = freedom.spread()
+        self.spread = {name: np.where(name in held, 0.0, spread) for name in cameras}
+        self.free = {name: np.flatnonzero(self.spread[name] > 0.0) for name in cameras}
+        #: The columns of each camera's free parameters.
+        ends = np.cumsum([0, *(len(free) for free in self.free.values())])
+        self.own = {name: slice(*pair) for name, pair in zip(cameras, pairwise(ends.tolist()), strict=True)}
         places = _places(begun, marks)
         self.marks = [mark for mark in marks if mark.name in places]
         for name in cameras:
@@ -181,7 +195,7 @@ class _Problem:
         self.rows = {
             name: np.array([i for i, mark in enumerate(self.marks) if mark.camera_id == name]) for name in cameras
         }
-        self.first_point = len(cameras) * len(self.free)
+        self.first_point = int(ends[-1])
         #: The column of every unknown coordinate.
         self.column = np.full(self.start.shape, -1)
         self.column[self.open] = self.first_point + np.arange(int(self.open.sum()))
@@ -192,9 +206,8 @@ class _Problem:
         from scipy.optimize import least_squares
 
         begin = np.zeros(self.first_point + int(self.open.sum()))
-        for index, name in enumerate(self.cameras):
-            if name in self.begin:
-                begin[index * len(self.free) : (index + 1) * len(self.free)] = self.begin[name][self.free]
+        for name, change in self.begin.items():
+            begin[self.own[name]] = change[self.free[name]]
         # A linear loss far out finds the hollow from afar, Cauchy's forgets the wrong marks once near.
         for loss in ("soft_l1", "cauchy"):
             found = least_squares(
@@ -212,24 +225,22 @@ class _Problem:
     def _position_sigma_m(self, jacobian: Floats) -> dict[str, float]:
         covariance = np.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
         found = {}
-        for index, name in enumerate(self.cameras):
-            columns = index * len(self.free) + np.flatnonzero((self.free >= 3) & (self.free < 6))
+        for name, free in self.free.items():
+            columns = self.own[name].start + np.flatnonzero((free >= 3) & (free < 6))
             block = covariance[np.ix_(columns, columns)]
             found[name] = float(np.sqrt(max(0.0, np.linalg.eigvalsh(block)[-1]))) if len(columns) else 0.0
         return found
 
     def unpack(self, vector: Floats) -> tuple[dict[str, CameraModel], Floats]:
         """Cameras and points (n, 3) that a vector stands for."""
-        models = {}
-        for index, (name, model) in enumerate(self.cameras.items()):
-            models[name] = _moved(model, self._change(vector, index))
+        models = {name: _moved(model, self._change(vector, name)) for name, model in self.cameras.items()}
         points = self.start.copy()
         points[self.open] += vector[self.first_point :]
         return models, points
 
-    def _change(self, vector: Floats, index: int) -> Floats:
-        change = np.zeros(len(self.spread))
-        change[self.free] = vector[index * len(self.free) : (index + 1) * len(self.free)]
+    def _change(self, vector: Floats, name: str) -> Floats:
+        change = np.zeros(len(self.spread[name]))
+        change[self.free[name]] = vector[self.own[name]]
         return change
 
     def _errors(self, model: CameraModel, points: Floats, rows: NDArray[np.int64]) -> Floats:
@@ -242,28 +253,29 @@ class _Problem:
         errors = np.empty((len(self.marks), 2))
         for name, rows in self.rows.items():
             errors[rows] = self._errors(models[name], points, rows) / self.sigma[rows, None]
-        changes = vector[: self.first_point].reshape(-1, len(self.free)) / self.spread[self.free]
-        return np.concatenate([errors.ravel(), changes.ravel()])
+        return np.concatenate([errors.ravel(), vector[: self.first_point] / self._prior()])
+
+    def _prior(self) -> Floats:
+        """Standard deviations of all free camera parameters, in their columns."""
+        return np.concatenate([self.spread[name][free] for name, free in self.free.items()])
 
     def jacobian(self, vector: Floats) -> Floats:
         """Points by the exact derivative, cameras by central differences."""
         models, points = self.unpack(vector)
         count = 2 * len(self.marks)
         matrix = np.zeros((count + self.first_point, len(vector)))
-        matrix[count + np.arange(self.first_point), np.arange(self.first_point)] = np.tile(
-            1.0 / self.spread[self.free], len(self.cameras)
-        )
-        for index, (name, model) in enumerate(self.cameras.items()):
+        matrix[count + np.arange(self.first_point), np.arange(self.first_point)] = 1.0 / self._prior()
+        for name, model in self.cameras.items():
             rows = self.rows[name]
             lines = np.stack([2 * rows, 2 * rows + 1], axis=1)
-            change = self._change(vector, index)
-            for offset, parameter in enumerate(self.free):
+            change = self._change(vector, name)
+            for column, parameter in enumerate(self.free[name], self.own[name].start):
                 step = np.zeros(len(change))
                 step[parameter] = 1e-6
                 ahead = self._errors(_moved(model, change + step), points, rows)
                 behind = self._errors(_moved(model, change - step), points, rows)
                 slope = (ahead - behind) / 2e-6 / self.sigma[rows, None]
-                matrix[lines, index * len(self.free) + offset] = slope
+                matrix[lines, column] = slope
             _, by_point, visible = models[name].project_with_jacobian(points[self.point[rows]])
             by_point = np.where(visible[:, None, None], by_point, 0.0) / self.sigma[rows, None, None]
             columns = self.column[self.point[rows]]
