@@ -17,8 +17,7 @@ Change = Callable[[Lines, np.random.Generator], Lines]
 
 def read_lines(path: Path) -> Lines:
     """The JSON documents of a file, one a line, ``.xz`` or plain."""
-    opened = lzma.open(path, "rt") if path.suffix == ".xz" else path.open()
-    with opened as file:
+    with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as file:
         return [json.loads(line) for line in file if line.strip()]
 
 
