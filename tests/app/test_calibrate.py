@@ -189,6 +189,9 @@ def test_a_person_who_walks_alone_gives_marks_of_unknown_place() -> None:
     assert len({mark.name for mark in marks}) == 8
     assert len(marks) == 16
     assert all(mark.world_m == (None, None, None) for mark in marks)
+    third = ceiling("c", -1.0, -1.5, 0.4)
+    marks = walking_marks([sees(camera, 100, person(camera, joints)) for camera in (a, b, third)])
+    assert len({(mark.camera_id, mark.name) for mark in marks}) == len(marks) == 24
     assert walking_marks([sees(a, 0, alone_a), sees(b, 20, alone_b, alone_b)]) == []
     assert walking_marks([sees(a, 0, alone_a), sees(b, 80, alone_b)]) == []
     assert walking_marks([sees(a, 0, alone_a), sees(b, 20, person(b, joints, 0.3))]) == []

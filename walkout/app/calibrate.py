@@ -36,7 +36,8 @@ Image = NDArray[np.uint8]
 MARK_COLUMNS = ("camera", "name", "u_px", "v_px", "x_m", "y_m", "z_m")
 #: Sub-pixel corners of a printed board, as cv2.cornerSubPix finds them in a sharp picture, with room for blur.
 _BOARD_SIGMA_PX = 0.5
-#: Keypoints of YOLOv8n-pose scatter by this much in 640x360 pictures of people (see the floor agreement tests).
+#: Joints by YOLOv8n-pose in the public 640x360 recording: reprojected from two or three views they miss by 2 to 5 px
+#: (median of a pair of cameras), 13 to 20 px at the 95th percentile.
 _JOINT_SIGMA_PX = 5.0
 #: Only joints that the detector is sure of: below this score they are often guessed behind furniture.
 _SURE = 0.6
@@ -173,13 +174,8 @@ def walking_marks(seen: Iterable[CameraDetections]) -> list[Mark]:
     A camera that saw nobody or more than one at that moment is not used.
     """
     marks: list[Mark] = []
-    latest: dict[str, CameraDetections] = {}
-    for one in sorted(seen, key=lambda one: (one.t_ns, one.camera_id)):
-        latest[one.camera_id] = one
-        together = [other for other in latest.values() if one.t_ns - other.t_ns <= _TOGETHER_NS]
-        alone = [(other.camera_id, other.detections[0]) for other in together if len(other.detections) == 1]
-        if len(alone) < 2 or one is not together[-1] or alone[-1][0] != one.camera_id:
-            continue
+    for together in _moments(seen):
+        alone = [(one.camera_id, one.detections[0]) for one in together if len(one.detections) == 1]
         for joint in _JOINTS:
             views = [
                 (camera, person.keypoints[joint])
@@ -187,12 +183,25 @@ def walking_marks(seen: Iterable[CameraDetections]) -> list[Mark]:
                 if person.keypoints is not None and person.keypoints[joint, 2] >= _SURE
             ]
             if len(views) >= 2:
-                name = f"joint {joint} at {one.t_ns}"
+                name = f"joint {joint} at {together[0].t_ns}"
                 marks += [
                     Mark(camera, name, (float(point[0]), float(point[1])), (None, None, None), _JOINT_SIGMA_PX)
                     for camera, point in views
                 ]
     return marks
+
+
+def _moments(seen: Iterable[CameraDetections]) -> list[list[CameraDetections]]:
+    """Pictures of different cameras taken within ``_TOGETHER_NS`` of the first of them."""
+    moments: list[list[CameraDetections]] = []
+    for one in sorted(seen, key=lambda one: (one.t_ns, one.camera_id)):
+        last = moments[-1] if moments else []
+        near = bool(last) and one.t_ns - last[0].t_ns <= _TOGETHER_NS
+        if near and all(one.camera_id != other.camera_id for other in last):
+            last.append(one)
+        else:
+            moments.append([one])
+    return moments
 
 
 def board_marks(views: Mapping[str, Image], boards: Path) -> list[Mark]:
