@@ -19,6 +19,8 @@ from walkout.errors import SettingsError
 
 PREFIX = "WALKOUT_"
 CONFIG_VARIABLE = "WALKOUT_CONFIG"
+#: Variables of the tests alone, such as the address of a database server to use.
+TEST_PREFIX = "WALKOUT_TEST_"
 DEFAULT_FILE = Path("walkout.toml")
 
 
@@ -32,7 +34,7 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         default=None,
-        description="the books, sqlite:///FILE; unset: a ledger thrown away after the command",
+        description="the books, sqlite:///FILE or postgresql://USER@HOST/NAME; unset: thrown away after the command",
     )
     data_dir: Path | None = Field(
         default=None, description="folder for sockets, private log and ledger of a run; unset: the temporary folder"
@@ -54,8 +56,9 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_scheme(cls, url: str | None) -> str | None:
-        if url is not None and (not url.startswith("sqlite:///") or url == "sqlite:///"):
-            raise ValueError("give a file such as sqlite:///data/books.db")
+        known = url is None or url.startswith(("sqlite:///", "postgresql://"))
+        if not known or url == "sqlite:///":
+            raise ValueError("give a file such as sqlite:///data/books.db, or postgresql://user@host/database")
         return url
 
     @classmethod
@@ -84,7 +87,9 @@ def load_settings(config: Path | None = None) -> Settings:
             raise SettingsError(f"{path}: key {key!r} is no setting; {_near(key)}")
     for name in names:
         key = name.upper().removeprefix(PREFIX).lower()
-        if name.upper().startswith(PREFIX) and name != CONFIG_VARIABLE and key not in Settings.model_fields:
+        if not name.upper().startswith(PREFIX) or name.upper().startswith(TEST_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        if key not in Settings.model_fields:
             raise SettingsError(f"environment: {name} is no setting; {_near(key, PREFIX)}")
     try:
         return Settings(**from_file)

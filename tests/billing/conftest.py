@@ -1,24 +1,14 @@
-"""Throw-away books on a file, a running service over them, and a client."""
+"""A running service over throw-away books of each kind, and a client."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from walkout.app.billing_client import BillingClient
-from walkout.billing.schema import open_books
 from walkout.billing.service import start_server
 from walkout.billing.wallet import WalletProvider
 from walkout.domain.clock import ManualClock
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sa.Engine]:
-    """Empty books on a file."""
-    engine = open_books(f"sqlite:///{tmp_path / 'books.db'}")
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

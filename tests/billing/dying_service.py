@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 
+from walkout.billing.database import open_books
 from walkout.billing.provider import PaymentProvider
 from walkout.billing.records import Charge
-from walkout.billing.schema import open_books
 from walkout.billing.service import run
 from walkout.billing.wallet import WalletProvider
 from walkout.domain.clock import SystemClock

@@ -1,21 +1,18 @@
 """Whatever is said twice, late, in another order or across restarts: each visit ends as its events say, once."""
 
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from walkout.billing import ledger
-from walkout.billing.pricing import upsert_prices
+from walkout.billing.catalog import upsert_prices
+from walkout.billing.database import open_books, reading
 from walkout.billing.provider import PaymentProvider
 from walkout.billing.records import Charge, PricedProduct, VisitStatus
-from walkout.billing.schema import open_books, reading
 from walkout.billing.settle import Settler
 from walkout.billing.visits import append_events, get_receipt, get_visit, open_visit
 from walkout.billing.wallet import WalletProvider
@@ -76,9 +73,12 @@ class LossyLine:
 class Billing(RuleBasedStateMachine):
     """Three visits of one shopper, told in any order, any number of times."""
 
+    def __init__(self, database_url: str) -> None:
+        super().__init__()
+        self.database_url = database_url
+
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
         self.trouble: list[str] = []
         self.opened: set[str] = set()
         self.sent: set[str] = set()
@@ -90,7 +90,7 @@ class Billing(RuleBasedStateMachine):
 
     def start(self) -> None:
         clock = ManualClock(1)
-        self.books = open_books(f"sqlite:///{self.folder / 'books.db'}")
+        self.books = open_books(self.database_url)
         self.settler = Settler(self.books, LossyLine(WalletProvider(self.books, clock), self.trouble), clock)
         self.settler.resume()
 
@@ -170,9 +170,11 @@ class Billing(RuleBasedStateMachine):
         assert {visit: get_receipt(self.books, visit).total for visit in STORY} == TOTALS
         assert ledger.check_books(self.books).captured == {"USD": TOTALS[paid[0]].minor}
         self.books.dispose()
-        shutil.rmtree(self.folder)
 
 
-TestBillingInAnyOrder = Billing.TestCase
 # Each step syncs a database to disk: few examples, long enough to close, lose answers and restart in between.
-TestBillingInAnyOrder.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_visits_end_as_their_events_say_in_any_order(kind: str, new_database: Callable[[str], str]) -> None:
+    run_state_machine_as_test(
+        lambda: Billing(new_database(kind)), settings=settings(max_examples=15, stateful_step_count=30, deadline=None)
+    )

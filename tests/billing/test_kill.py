@@ -10,8 +10,8 @@ import pytest
 
 from walkout.app.billing_client import BillingClient
 from walkout.billing import ledger
+from walkout.billing.database import open_books
 from walkout.billing.records import VisitStatus
-from walkout.billing.schema import open_books
 from walkout.domain.money import Money
 from walkout.domain.shopping import BasketEvent, BasketEventKind, Product, VisitClosed
 from walkout.errors import BillingUnavailable
@@ -22,13 +22,13 @@ EVENTS = [BasketEvent(f"e{n}", "v", n, BasketEventKind.PICK, "071142008582", 1, 
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, database_url: str) -> Iterator[Start]:
     """Starts services that die at the given point, over the same books and address; none outlives the test."""
     running: list[subprocess.Popen[bytes]] = []
 
     def begin(point: str) -> "subprocess.Popen[bytes]":
         script = Path(__file__).parent / "dying_service.py"
-        words = [f"sqlite:///{tmp_path / 'books.db'}", f"unix:{tmp_path / 's'}", point]
+        words = [database_url, f"unix:{tmp_path / 's'}", point]
         running.append(subprocess.Popen([sys.executable, str(script), *words]))
         return running[-1]
 
@@ -56,7 +56,7 @@ def visit(client: BillingClient) -> None:
     ],
 )
 def test_a_service_killed_while_settling_is_finished_by_the_next_one(
-    tmp_path: Path, start: Start, point: str, left: str, held: int
+    tmp_path: Path, database_url: str, start: Start, point: str, left: str, held: int
 ) -> None:
     dying = start(point)
     with BillingClient(f"unix:{tmp_path / 's'}") as client:
@@ -65,7 +65,7 @@ def test_a_service_killed_while_settling_is_finished_by_the_next_one(
         client.close_visit(GONE)
     assert dying.wait() == -signal.SIGKILL
 
-    books = open_books(f"sqlite:///{tmp_path / 'books.db'}")
+    books = open_books(database_url)
     between = ledger.check_books(books)
     assert (between.problems, between.unfinished, between.charges) == ((), 1, {left: 1})
     with books.connect() as connection:

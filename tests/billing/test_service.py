@@ -9,9 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from walkout.app.billing_client import BillingClient
+from walkout.billing import triggers
+from walkout.billing.database import writing
 from walkout.billing.records import VisitStatus
-from walkout.billing.schema import writing
 from walkout.billing.service import serve, start_server
+from walkout.billing.triggers import Trigger
 from walkout.billing.wallet import WalletProvider
 from walkout.domain.clock import ManualClock, SystemClock
 from walkout.domain.money import Money
@@ -194,9 +196,10 @@ def test_a_failure_that_nobody_expected_is_logged_and_told_without_details(
 ) -> None:
     enter(client)
     with writing(books) as connection:
-        connection.exec_driver_sql(
-            "CREATE TRIGGER full BEFORE INSERT ON basket_events BEGIN SELECT RAISE(ABORT, 'secret'); END"
-        )
+        for statement in triggers.in_dialect(
+            connection, Trigger("disk_full", "INSERT", "basket_events", "1 = 1", "secret")
+        ):
+            connection.exec_driver_sql(statement)
     with pytest.raises(BillingError, match="IntegrityError: see the log"):
         client.append_basket_events([pick()])
     assert "secret" in caplog.text

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from walkout.billing import ledger
-from walkout.billing.pricing import upsert_prices
+from walkout.billing import ledger, triggers
+from walkout.billing.catalog import upsert_prices
+from walkout.billing.database import reading, writing
 from walkout.billing.provider import FakeProvider, PaymentProvider
 from walkout.billing.records import CHARGE_MOVES, ChargeStatus, PricedProduct, VisitStatus, check_move
-from walkout.billing.schema import reading, writing
 from walkout.billing.settle import Settler
 from walkout.billing.visits import append_events, get_receipt, get_visit, open_visit
 from walkout.billing.wallet import WalletProvider
@@ -307,6 +307,11 @@ _TOLD = (
     " charge_id, status, 'created', 1, 'test', '' FROM charges"
 )
 
+_CHARGE = (
+    "INSERT INTO charges (charge_id, visit_id, cause, amount_minor, currency, status, provider, reference)"
+    " VALUES ('n', 'v', 'visit', 5, 'USD',"
+)
+
 
 @pytest.mark.parametrize(
     ("statements", "complaint"),
@@ -322,8 +327,8 @@ _TOLD = (
         (["UPDATE basket_events SET quantity = 9"], "never changed"),
         (["INSERT INTO receipt_lines VALUES ('v', '5', 'x', 1, 1, 1)"], "the visit is closed"),
         (["INSERT INTO basket_events VALUES ('n', 'v', 1, 'pick', '5', 1, 1.0, '')"], "the visit is closed"),
-        (["INSERT INTO charges VALUES ('n', 'v', 5, 'USD', 'captured', 'wallet', '')"], "born created"),
-        (["INSERT INTO charges VALUES ('n', 'v', 5, 'USD', 'created', 'wallet', '')"], "UNIQUE"),
+        ([f"{_CHARGE} 'captured', 'wallet', '')"], "born created"),
+        ([f"{_CHARGE} 'created', 'wallet', '')"], "(?i)unique"),
     ],
 )
 def test_raw_sql_cannot_change_what_was_settled(books: sa.Engine, statements: list[str], complaint: str) -> None:
@@ -362,7 +367,7 @@ def test_the_check_finds_a_sale_that_is_missing_and_a_hold_that_nobody_owns(book
     shop(books, [event(1)])
     settler(books, FakeProvider()).close(closed(1))
     with writing(books) as connection:
-        connection.exec_driver_sql("DROP TRIGGER postings_no_delete")
+        triggers.drop(connection)
         connection.exec_driver_sql("DELETE FROM postings WHERE kind IN ('sales', 'clearing')")
         held = ledger.transfer(ledger.Account("wallet", "ann"), ledger.Account("hold", "ann"), Money(5, "USD"))
         ledger.post(connection, "x", "hold", held, 1)

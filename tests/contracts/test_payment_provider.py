@@ -1,7 +1,6 @@
 """What every payment provider promises, over the whole table of providers."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -9,16 +8,16 @@ import sqlalchemy as sa
 from walkout.billing import ledger
 from walkout.billing.provider import PROVIDERS, PaymentProvider
 from walkout.billing.records import Charge, ChargeStatus
-from walkout.billing.schema import open_books
+from walkout.billing.database import open_books
 from walkout.domain.clock import ManualClock
 from walkout.domain.money import Money
 from walkout.errors import IllegalMove
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[sa.Engine]:
+def books(database_url: str) -> Iterator[sa.Engine]:
     """Books in which ann has 10.00 USD."""
-    engine = open_books(f"sqlite:///{tmp_path / 'books.db'}")
+    engine = open_books(database_url)
     ledger.top_up(engine, "t1", "ann", Money(1000, "USD"), 1)
     yield engine
     engine.dispose()

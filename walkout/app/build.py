@@ -25,7 +25,10 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every process of one run must know. ``speed`` is recording seconds per second, None: no waiting."""
+    """What every process of one run must know. ``speed`` is recording seconds per second, None: no waiting.
+
+    ``bodies`` is where the shoppers lie who were found in the recording's videos, None where it has none to look at.
+    """
 
     folder: Path
     redis_url: str
@@ -38,6 +41,7 @@ class Run:
     end_ns: int
     gates: tuple[GateEvent, ...]
     speed: float | None
+    bodies: Path | None = None
 
     def write(self) -> None:
         """Put it where the workers look; readable by its owner only, for addresses may hold passwords."""
@@ -60,6 +64,7 @@ def read_run(folder: Path) -> Run:
     fields["folder"] = Path(fields["folder"])
     fields["recording"] = Path(fields["recording"])
     fields["store"] = Path(fields["store"]) if fields["store"] else None
+    fields["bodies"] = Path(fields["bodies"]) if fields["bodies"] else None
     return Run(**fields)
 
 
@@ -73,6 +78,9 @@ def plan_run(
     speed: float | None,
 ) -> Run:
     """A replay: its name in the log and its books follow from the recording and the settings."""
+    bodies = folder / "bodies" if source.bodies is not None else None
+    if source.bodies is not None and bodies is not None:
+        source.bodies.keep(bodies)
     return Run(
         folder=folder,
         redis_url=redis_url,
@@ -85,6 +93,7 @@ def plan_run(
         end_ns=found.end_ns,
         gates=found.gates,
         speed=speed,
+        bodies=bodies,
     )
 
 
@@ -111,8 +120,8 @@ def open_billing(run: Run, patience_s: float) -> BillingClient:
 @contextlib.contextmanager
 def in_process_billing(settings: Settings) -> Iterator[BillingClient]:
     """The real service on a socket of its own, without a process of its own; its books end with it unless set."""
+    from walkout.billing.database import open_books
     from walkout.billing.provider import PROVIDERS
-    from walkout.billing.schema import open_books
     from walkout.billing.service import start_server
 
     with run_folder(settings.data_dir) as folder:
@@ -130,4 +139,4 @@ def in_process_billing(settings: Settings) -> Iterator[BillingClient]:
 
 def open_recording(run: Run) -> Source:
     """The recording of a run, with its store."""
-    return open_source(run.recording, run.store)
+    return open_source(run.recording, run.store, run.bodies)

@@ -20,18 +20,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from walkout.billing.database import insert_new, reading, writing
 from walkout.billing.records import BooksReport, ChargeStatus, VisitStatus
-from walkout.billing.schema import (
-    charges,
-    ledger_accounts,
-    postings,
-    reading,
-    receipt_lines,
-    transactions,
-    visits,
-    wallets,
-    writing,
-)
+from walkout.billing.schema import charges, ledger_accounts, postings, receipt_lines, transactions, visits, wallets
 from walkout.domain.money import Money
 from walkout.errors import BadRequest, ConflictError
 
@@ -70,16 +61,19 @@ def post(connection: sa.Connection, transaction_id: str, kind: str, lines: Itera
     where it holds other postings; the database refuses lines that do not sum to zero.
     """
     wanted = {(line.account.kind, line.account.owner, line.amount.currency): line.amount.minor for line in lines}
-    found = _postings_of(connection, transaction_id)
-    if found:
-        if found != wanted:
+    born = {"transaction_id": transaction_id, "kind": kind, "at_ns": at_ns, "posted": 0}
+    if not insert_new(connection, transactions, [born]):
+        if _postings_of(connection, transaction_id) != wanted:
             raise ConflictError(f"transaction {transaction_id} is in the books with other postings")
         return False
-    connection.execute(transactions.insert().values(transaction_id=transaction_id, kind=kind, at_ns=at_ns, posted=0))
+    keys = [{"kind": kind, "owner": owner, "currency": currency} for kind, owner, currency in sorted(wanted)]
+    insert_new(connection, ledger_accounts, keys)
+    rows = [
+        {"transaction_id": transaction_id, "amount_minor": minor, "kind": kind, "owner": owner, "currency": currency}
+        for (kind, owner, currency), minor in wanted.items()
+    ]
+    connection.execute(postings.insert().values(rows))
     for (account_kind, owner, currency), minor in wanted.items():
-        key = {"kind": account_kind, "owner": owner, "currency": currency}
-        _ensure(connection, ledger_accounts, key, {})
-        connection.execute(postings.insert().values(transaction_id=transaction_id, amount_minor=minor, **key))
         if account_kind == "wallet":
             _add_to_wallet(connection, owner, Money(-minor, currency))
     mine = transactions.c.transaction_id == transaction_id
@@ -92,10 +86,15 @@ def is_posted(connection: sa.Connection, transaction_id: str) -> bool:
     return bool(_postings_of(connection, transaction_id))
 
 
-def balance(connection: sa.Connection, account_id: str, currency: str) -> Money:
-    """What the shopper's wallet holds and no charge has a hold on; zero for a wallet nobody has filled."""
+def balance(connection: sa.Connection, account_id: str, currency: str, *, lock: bool = False) -> Money:
+    """What the shopper's wallet holds and no charge has a hold on; zero for a wallet nobody has filled.
+
+    With ``lock`` nobody else changes it before this transaction ends; decide on a balance only under it.
+    """
     query = sa.select(wallets.c.balance_minor).where(wallets.c.account_id == account_id, wallets.c.currency == currency)
-    return Money(connection.execute(query.with_for_update()).scalar_one_or_none() or 0, currency)
+    if lock:
+        query = query.with_for_update()
+    return Money(connection.execute(query).scalar_one_or_none() or 0, currency)
 
 
 def top_up(engine: sa.Engine, topup_id: str, account_id: str, amount: Money, at_ns: int) -> Money:
@@ -116,16 +115,9 @@ def _postings_of(connection: sa.Connection, transaction_id: str) -> dict[tuple[s
     return {(row.kind, row.owner, row.currency): row.amount_minor for row in connection.execute(query)}
 
 
-def _ensure(connection: sa.Connection, table: sa.Table, key: dict[str, str], values: dict[str, int]) -> None:
-    """Insert the row unless it is there; the write lock of the transaction makes this one step."""
-    there = sa.and_(*(table.c[name] == value for name, value in key.items()))
-    if connection.execute(sa.select(sa.literal(1)).select_from(table).where(there)).first() is None:
-        connection.execute(table.insert().values(**key, **values))
-
-
 def _add_to_wallet(connection: sa.Connection, account_id: str, amount: Money) -> None:
     key = {"account_id": account_id, "currency": amount.currency}
-    _ensure(connection, wallets, key, {"balance_minor": 0})
+    insert_new(connection, wallets, [{**key, "balance_minor": 0}])
     mine = sa.and_(wallets.c.account_id == account_id, wallets.c.currency == amount.currency)
     changed = wallets.c.balance_minor + amount.minor
     connection.execute(wallets.update().where(mine).values(balance_minor=changed))

@@ -1,38 +1,52 @@
-"""Tables and the rules the database keeps by itself; the only place that knows SQLite.
+"""The tables of the books, on SQLite and PostgreSQL alike; how older ones become these stands in ``migrations``.
 
-What no program, ours or another, can commit here:
+What no program, ours or another, can commit here (by keys and CHECKs below, by triggers in ``triggers``):
 
 * a transaction of postings that does not sum to zero in every currency. A transaction is born unposted, gets its
   postings, and is then marked posted by an UPDATE whose trigger adds them up. Postings point at the *posted*
-  transaction through a deferred foreign key, so a commit that leaves one unposted is refused too (needs
-  ``PRAGMA foreign_keys=ON``, which ``open_books`` sets; for a writer without it ``ledger.check_books`` tells);
-* a change to a posted transaction, a basket event, a receipt line or a status event;
+  transaction through a deferred foreign key, so a commit that leaves one unposted is refused too (SQLite needs
+  ``PRAGMA foreign_keys=ON``, which ``open_books`` sets; for a writer without it ``audit.check_books`` tells);
+* a change to a posted transaction, a basket event, a receipt line, an adjustment or a status event;
 * a status move that the tables of ``records`` do not hold, or one without its status event;
 * a captured charge without the sale of its amount, a captured visit without a captured charge over its total;
-* a wallet below zero; a second charge for a visit; a basket event for a closed visit; two currencies in a store.
-
-PostgreSQL can follow: the tables and deferred keys are standard, only ``_TRIGGERS`` and the PRAGMAs need twins.
+* a refund of more than was captured, or one that is done without its postings;
+* a wallet below zero; a second charge for the same cause; a basket event for a closed visit; two currencies in a
+  store.
 """
 
-import sqlite3
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
-from walkout.billing.records import CHARGE_MOVES, LARGEST_MINOR, VISIT_MOVES, ChargeStatus, VisitStatus
+from walkout.billing.records import (
+    LARGEST_MINOR,
+    AdjustmentKind,
+    ChargeStatus,
+    Direction,
+    DisputeStatus,
+    RefundStatus,
+    VisitStatus,
+)
 from walkout.domain.shopping import BasketEventKind
-from walkout.errors import SettingsError
 
-SCHEMA_VERSION = 1
+#: Newest migration; ``open_books`` brings older books up to it.
+HEAD = "0002"
 
-#: A writer waits this long for another process's transaction. Ours last milliseconds, so this is a stuck disk.
-_BUSY_TIMEOUT_MS = 5_000
-#: Pause before another opener of a new file is asked again; switching it takes about this long.
-_WAL_PAUSE_MS = 10
+#: Kinds of ledger accounts; ``ledger`` says what each holds.
+LEDGER_KINDS = (
+    "wallet",
+    "hold",
+    "sales",
+    "tax",
+    "funding",
+    "clearing",
+    "receivable",
+    "points",
+    "discount",
+    "rounding",
+    "loss",
+)
 
 metadata = sa.MetaData()
 
@@ -57,7 +71,19 @@ def _whole(name: str, *rest: Any, **options: Any) -> "sa.Column[int]":
     return sa.Column(name, sa.BigInteger, *rest, nullable=False, **options)
 
 
-schema_version = sa.Table("schema_version", metadata, _whole("version", primary_key=True, autoincrement=False))
+def _driven() -> "tuple[sa.Column[Any], ...]":
+    """How far the sweep got with a row: calls that were not answered, when it may ask again, what went wrong."""
+    return (
+        _whole("attempts", server_default="0"),
+        _whole("next_attempt_ns", server_default="0"),
+        _text("trouble", server_default=""),
+    )
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """A partial index on either database."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
 
 stores = sa.Table(
     "stores",
@@ -75,7 +101,31 @@ prices = sa.Table(
     _text("name"),
     sa.Column("price_minor", sa.BigInteger, sa.CheckConstraint(f"price_minor BETWEEN 0 AND {LARGEST_MINOR}")),
     _text("currency"),
+    # An archived product keeps its name and price for whoever still carries one out; it is no longer offered.
+    sa.Column("archived", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.ForeignKeyConstraint(["store", "currency"], ["stores.store", "stores.currency"]),
+)
+
+barcodes = sa.Table(
+    "barcodes",
+    metadata,
+    _text("store", primary_key=True),
+    _text("code", primary_key=True),
+    _text("barcode"),
+    sa.ForeignKeyConstraint(["store", "barcode"], ["prices.store", "prices.barcode"]),
+    sa.CheckConstraint("code <> barcode"),
+)
+
+price_periods = sa.Table(
+    "price_periods",
+    metadata,
+    _text("store", primary_key=True),
+    _text("barcode", primary_key=True),
+    _whole("valid_from_ns", primary_key=True, autoincrement=False),
+    sa.Column("valid_to_ns", sa.BigInteger),
+    _whole("price_minor", sa.CheckConstraint(f"price_minor BETWEEN 0 AND {LARGEST_MINOR}")),
+    sa.ForeignKeyConstraint(["store", "barcode"], ["prices.store", "prices.barcode"]),
+    sa.CheckConstraint("valid_to_ns IS NULL OR valid_to_ns > valid_from_ns"),
 )
 
 visits = sa.Table(
@@ -139,27 +189,96 @@ charges = sa.Table(
     "charges",
     metadata,
     _text("charge_id", primary_key=True),
-    _text("visit_id", unique=True),
+    _text("visit_id"),
+    # What it is for: "visit", or the adjustment that made more due.
+    _text("cause"),
     _whole("amount_minor", sa.CheckConstraint(f"amount_minor BETWEEN 1 AND {LARGEST_MINOR}")),
     _text("currency"),
     _one_of("status", ChargeStatus),
     _text("provider"),
     _text("reference"),
+    *_driven(),
+    sa.UniqueConstraint("visit_id", "cause"),
+    sa.UniqueConstraint("charge_id", "currency"),
     sa.ForeignKeyConstraint(["visit_id", "currency"], ["visits.visit_id", "visits.currency"]),
+    sa.Index("charges_on_their_way", "next_attempt_ns", **_where("status IN ('created', 'authorized')")),
+)
+
+adjustments = sa.Table(
+    "adjustments",
+    metadata,
+    _text("adjustment_id", primary_key=True),
+    _text("visit_id", index=True),
+    _text("currency"),
+    _one_of("kind", AdjustmentKind),
+    # True: the visit had taken no money yet, the adjustment decides what it takes.
+    sa.Column("before_capture", sa.Boolean, nullable=False),
+    _whole("amount_minor", sa.CheckConstraint(f"abs(amount_minor) <= {LARGEST_MINOR}")),
+    _text("reason_code"),
+    _text("reason"),
+    _text("actor"),
+    _whole("at_ns"),
+    sa.ForeignKeyConstraint(["visit_id", "currency"], ["visits.visit_id", "visits.currency"]),
+    sa.UniqueConstraint("adjustment_id", "visit_id"),
+)
+
+adjustment_lines = sa.Table(
+    "adjustment_lines",
+    metadata,
+    _text("adjustment_id", sa.ForeignKey("adjustments.adjustment_id"), primary_key=True),
+    _whole("position", primary_key=True, autoincrement=False),
+    _text("barcode"),
+    _text("name"),
+    _whole("quantity", sa.CheckConstraint("quantity <> 0")),
+    # Signed as the quantity. With weights and promotions no unit price divides it evenly.
+    _whole("amount_minor", sa.CheckConstraint(f"abs(amount_minor) <= {LARGEST_MINOR}")),
+)
+
+refunds = sa.Table(
+    "refunds",
+    metadata,
+    _text("refund_id", primary_key=True),
+    _text("adjustment_id", sa.ForeignKey("adjustments.adjustment_id")),
+    _text("charge_id"),
+    _whole("amount_minor", sa.CheckConstraint(f"amount_minor BETWEEN 1 AND {LARGEST_MINOR}")),
+    _text("currency"),
+    _one_of("status", RefundStatus),
+    _text("reference"),
+    *_driven(),
+    sa.UniqueConstraint("adjustment_id", "charge_id"),
+    sa.ForeignKeyConstraint(["charge_id", "currency"], ["charges.charge_id", "charges.currency"]),
+    sa.Index("refunds_by_charge", "charge_id"),
+    sa.Index("refunds_on_their_way", "next_attempt_ns", **_where("status = 'created'")),
+)
+
+disputes = sa.Table(
+    "disputes",
+    metadata,
+    _text("dispute_id", primary_key=True),
+    _text("visit_id", sa.ForeignKey("visits.visit_id"), index=True),
+    _one_of("direction", Direction),
+    _one_of("status", DisputeStatus),
+    _text("claim"),
+    _text("opened_by"),
+    _whole("opened_ns"),
+    # The adjustment that an accepted dispute led to.
+    sa.Column("adjustment_id", sa.Text),
+    sa.ForeignKeyConstraint(["adjustment_id", "visit_id"], ["adjustments.adjustment_id", "adjustments.visit_id"]),
+    sa.CheckConstraint("(status = 'accepted') = (adjustment_id IS NOT NULL)"),
 )
 
 status_events = sa.Table(
     "status_events",
     metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    _text("subject", sa.CheckConstraint("subject IN ('visit', 'charge')")),
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    _text("subject", sa.CheckConstraint("subject IN ('visit', 'charge', 'refund', 'dispute')")),
     _text("subject_id"),
     _text("old_status"),
     _text("new_status"),
     _whole("at_ns"),
     _text("actor"),
     _text("reason"),
-    sa.Index("status_events_by_subject", "subject", "subject_id"),
+    sa.Index("status_events_by_subject", "subject", "subject_id", "number"),
 )
 
 ledger_accounts = sa.Table(
@@ -168,7 +287,7 @@ ledger_accounts = sa.Table(
     _text("kind", primary_key=True),
     _text("owner", primary_key=True),
     _text("currency", primary_key=True),
-    sa.CheckConstraint("kind IN ('wallet', 'hold', 'sales', 'funding', 'clearing')"),
+    sa.CheckConstraint(f"kind IN ({', '.join(repr(kind) for kind in LEDGER_KINDS)})"),
 )
 
 wallets = sa.Table(
@@ -210,172 +329,3 @@ postings = sa.Table(
         ["ledger_accounts.kind", "ledger_accounts.owner", "ledger_accounts.currency"],
     ),
 )
-
-
-def _trigger(name: str, when: str, condition: str, complaint: str) -> str:
-    """A trigger that refuses the row change ``when`` (such as BEFORE UPDATE ON t) where ``condition`` holds."""
-    return f"CREATE TRIGGER {name} {when} WHEN {condition} BEGIN SELECT RAISE(ABORT, '{complaint}'); END"
-
-
-def _frozen(table: str) -> list[str]:
-    return [
-        _trigger(f"{table}_no_{verb}", f"BEFORE {verb} ON {table}", "1", f"{table} are never changed")
-        for verb in ("update", "delete")
-    ]
-
-
-def _moves(table: str, subject: str, key: str, moves: Mapping[Any, Sequence[Any]]) -> list[str]:
-    """Refuse moves outside the table, and moves whose status event was not written just before."""
-    legal = " OR ".join(
-        f"(OLD.status = '{old}' AND NEW.status IN ({', '.join(repr(new.value) for new in news)}))"
-        for old, news in moves.items()
-    )
-    last = (
-        f"(SELECT old_status || '>' || new_status FROM status_events WHERE subject = '{subject}'"
-        f" AND subject_id = NEW.{key} ORDER BY number DESC LIMIT 1)"
-    )
-    update = f"BEFORE UPDATE OF status ON {table}"
-    said = f"coalesce({last}, '') <> OLD.status || '>' || NEW.status"
-    first = next(iter(moves))
-    return [
-        _trigger(f"{table}_legal", update, f"NOT ({legal})", f"illegal move of a {subject}"),
-        _trigger(f"{table}_told", update, said, f"a {subject} moves only with its status event"),
-        _trigger(f"{table}_born", f"BEFORE INSERT ON {table}", f"NEW.status <> '{first}'", f"born {first}"),
-        _trigger(f"{table}_no_delete", f"BEFORE DELETE ON {table}", "1", f"{table} are never deleted"),
-    ]
-
-
-_UNBALANCED = (
-    "(SELECT count(*) FROM postings WHERE transaction_id = NEW.transaction_id) < 2 OR EXISTS (SELECT 1 FROM postings"
-    " WHERE transaction_id = NEW.transaction_id GROUP BY currency HAVING sum(amount_minor) <> 0)"
-)
-_IS_POSTED = "EXISTS (SELECT 1 FROM transactions t WHERE t.transaction_id = {row}.transaction_id AND t.posted = 1)"
-_VISIT_NOT_OPEN = "(SELECT status FROM visits WHERE visit_id = NEW.visit_id) <> 'open'"
-_NOT_SOLD = (
-    "NEW.status = 'captured' AND NOT EXISTS (SELECT 1 FROM postings p JOIN transactions t USING (transaction_id)"
-    " WHERE t.transaction_id = 'charge/' || NEW.charge_id || '/sale' AND t.posted = 1 AND p.kind = 'sales'"
-    " AND p.currency = NEW.currency AND p.amount_minor = -NEW.amount_minor)"
-)
-_NOT_PAID = (
-    "NEW.status = 'captured' AND NOT EXISTS (SELECT 1 FROM charges c WHERE c.visit_id = NEW.visit_id"
-    " AND c.status = 'captured' AND c.amount_minor = NEW.total_minor)"
-)
-
-_TRIGGERS = [
-    *_frozen("basket_events"),
-    *_frozen("receipt_lines"),
-    *_frozen("review_reasons"),
-    *_frozen("status_events"),
-    *_frozen("postings"),
-    *_moves("visits", "visit", "visit_id", VISIT_MOVES),
-    *_moves("charges", "charge", "charge_id", CHARGE_MOVES),
-    _trigger("basket_events_open", "BEFORE INSERT ON basket_events", _VISIT_NOT_OPEN, "the visit is closed"),
-    _trigger("receipt_lines_open", "BEFORE INSERT ON receipt_lines", _VISIT_NOT_OPEN, "the visit is closed"),
-    _trigger(
-        "charges_amount",
-        "BEFORE UPDATE OF charge_id, visit_id, amount_minor, currency, provider ON charges",
-        "1",
-        "a charge keeps its amount",
-    ),
-    _trigger(
-        "visits_total",
-        "BEFORE UPDATE ON visits",
-        "OLD.total_minor IS NOT NULL AND (NEW.total_minor IS NOT OLD.total_minor OR NEW.closed_ns IS NOT"
-        " OLD.closed_ns OR NEW.account_id <> OLD.account_id OR NEW.visit_id <> OLD.visit_id)",
-        "a closed visit keeps its total",
-    ),
-    _trigger("charges_sold", "BEFORE UPDATE OF status ON charges", _NOT_SOLD, "a captured charge needs its sale"),
-    _trigger("visits_paid", "BEFORE UPDATE OF status ON visits", _NOT_PAID, "a captured visit needs its charge"),
-    _trigger("transactions_born", "BEFORE INSERT ON transactions", "NEW.posted <> 0", "born unposted"),
-    _trigger("transactions_kept", "BEFORE UPDATE ON transactions", "OLD.posted = 1", "posted stays as it is"),
-    _trigger("transactions_no_delete", "BEFORE DELETE ON transactions", "1", "transactions are never deleted"),
-    _trigger(
-        "transactions_balance",
-        "BEFORE UPDATE ON transactions",
-        f"NEW.posted = 1 AND ({_UNBALANCED})",
-        "postings do not sum to zero",
-    ),
-    _trigger("postings_late", "BEFORE INSERT ON postings", _IS_POSTED.format(row="NEW"), "already posted"),
-]
-
-
-def open_books(database_url: str) -> sa.Engine:
-    """The database at ``database_url`` (``sqlite:///path``), made if it is not there yet.
-
-    Raises ``SettingsError`` for a URL that cannot be used and for books of a newer version.
-    """
-    try:
-        url = sa.make_url(database_url)
-    except sa.exc.ArgumentError as error:
-        raise SettingsError(f"database_url: {database_url!r} is no URL; write sqlite:///path/to/books.db") from error
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        raise SettingsError(
-            f"database_url: {database_url!r} cannot hold the books, for they must outlive a process;"
-            " write sqlite:///path/to/books.db"
-        )
-    engine = sa.create_engine(url)
-    sa.event.listen(engine, "connect", _set_pragmas)
-    sa.event.listen(engine, "begin", _begin)
-    try:
-        with writing(engine) as connection:
-            _create_or_check(connection)
-    except sa.exc.DBAPIError as error:
-        raise SettingsError(
-            f"database_url: {database_url!r} does not open as books ({error.orig}); check the path, its rights and"
-            " that the file is a database of ours"
-        ) from error
-    return engine
-
-
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we begin transactions ourselves, see _begin
-    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA synchronous=FULL")  # a receipt that was answered survives a power cut
-    _set_wal(connection)
-
-
-def _set_wal(connection: Any) -> None:
-    """Readers beside a writer. SQLite does not wait by itself where two openers switch a new file at once."""
-    for _ in range(_BUSY_TIMEOUT_MS // _WAL_PAUSE_MS):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            time.sleep(_WAL_PAUSE_MS / 1000)
-    connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _begin(connection: sa.Connection) -> None:
-    """Writers take the write lock first: one that read before would fail instead of wait when another wrote."""
-    reading_only = connection.get_execution_options().get("reading_only", False)
-    connection.exec_driver_sql("BEGIN" if reading_only else "BEGIN IMMEDIATE")
-
-
-def _create_or_check(connection: sa.Connection) -> None:
-    if not sa.inspect(connection).has_table("schema_version"):
-        metadata.create_all(connection)
-        for trigger in _TRIGGERS:
-            connection.exec_driver_sql(trigger)
-        connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
-    found = connection.execute(sa.select(sa.func.max(schema_version.c.version))).scalar_one()
-    if found != SCHEMA_VERSION:
-        raise SettingsError(
-            f"the books have version {found}, this walkout reads {SCHEMA_VERSION}; use the walkout that wrote them"
-        )
-
-
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that may write: committed at the end, rolled back when an exception passes."""
-    with engine.begin() as connection:
-        yield connection
-
-
-@contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One consistent look at the books; never waits for a writer."""
-    with engine.connect().execution_options(reading_only=True) as connection, connection.begin():
-        yield connection

@@ -19,10 +19,10 @@ import sqlalchemy as sa
 from google.protobuf.message import DecodeError, Message
 
 from walkout.billing import ledger
-from walkout.billing.pricing import upsert_prices
+from walkout.billing.catalog import upsert_prices
+from walkout.billing.database import open_books
 from walkout.billing.provider import PROVIDERS, PaymentProvider
 from walkout.billing.records import BilledVisit, Line, PricedProduct, Receipt, VisitStatus, money
-from walkout.billing.schema import open_books
 from walkout.billing.settle import Settler
 from walkout.billing.visits import append_events, get_receipt, get_visit, list_visits, open_visit
 from walkout.domain.clock import Clock

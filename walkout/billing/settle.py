@@ -17,11 +17,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from walkout.billing import ledger
+from walkout.billing.catalog import products_of
+from walkout.billing.database import reading, writing
 from walkout.billing.ledger import Account
-from walkout.billing.pricing import PricedBasket, price_basket, products_of
+from walkout.billing.pricing import PricedBasket, price_basket
 from walkout.billing.provider import PaymentProvider
 from walkout.billing.records import BilledVisit, Charge, ChargeStatus, VisitStatus, check_move
-from walkout.billing.schema import charges, reading, receipt_lines, review_reasons, visits, writing
+from walkout.billing.schema import charges, receipt_lines, review_reasons, visits
 from walkout.billing.visits import (
     SAME_PROBABILITY,
     events_of,
@@ -61,7 +63,7 @@ class Settler:
         does not answer: the visit stays ``closing`` and the same call goes on from there.
         """
         with writing(self._engine) as connection:
-            visit = require_visit(connection, closed.visit_id)
+            visit = require_visit(connection, closed.visit_id, lock=True)
             if visit.status == VisitStatus.OPEN:
                 self._close(connection, visit, closed)
             else:
@@ -132,6 +134,7 @@ class Settler:
             charges.insert().values(
                 charge_id=charge_id,
                 visit_id=visit_id,
+                cause="visit",
                 amount_minor=total.minor,
                 currency=total.currency,
                 status=ChargeStatus.CREATED,

@@ -1,22 +1,15 @@
 """Visits and their basket events as billing keeps them: opened, added to, read back, never charged here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from walkout.billing.pricing import ensure_store
+from walkout.billing.catalog import ensure_store
+from walkout.billing.database import insert_new, reading, writing
 from walkout.billing.records import BilledVisit, Line, Receipt, VisitStatus
-from walkout.billing.schema import (
-    basket_events,
-    reading,
-    receipt_lines,
-    review_reasons,
-    status_events,
-    visits,
-    writing,
-)
+from walkout.billing.schema import basket_events, receipt_lines, review_reasons, status_events, visits
 from walkout.domain.money import Money
 from walkout.domain.shopping import BasketEvent
 from walkout.errors import ConflictError, IllegalMove, NotFoundError
@@ -32,13 +25,13 @@ def open_visit(
     """Begin a visit, once; raises ``ConflictError`` for the same id with other contents or a foreign currency."""
     wanted = {"store": store, "account_id": account_id, "currency": currency, "entered_ns": entered_ns}
     with writing(engine) as connection:
-        row = find_visit(connection, visit_id)
-        if row is None:
-            ensure_store(connection, store, currency)
-            connection.execute(visits.insert().values(visit_id=visit_id, status=VisitStatus.OPEN, **wanted))
+        ensure_store(connection, store, currency)
+        if insert_new(connection, visits, [{"visit_id": visit_id, "status": VisitStatus.OPEN, **wanted}]):
             tell(connection, "visit", visit_id, "", VisitStatus.OPEN, now_ns, "entered")
-        elif any(row._mapping[name] != value for name, value in wanted.items()):
-            raise ConflictError(f"visit {visit_id} was opened before with other contents: {dict(row._mapping)}")
+        else:
+            row = require_visit(connection, visit_id)
+            if any(row._mapping[name] != value for name, value in wanted.items()):
+                raise ConflictError(f"visit {visit_id} was opened before with other contents: {dict(row._mapping)}")
         return read_visit(connection, visit_id)
 
 
@@ -48,34 +41,58 @@ def append_events(engine: sa.Engine, events: Sequence[BasketEvent]) -> int:
     Raises ``NotFoundError`` for an unknown visit, ``ConflictError`` for a known id with other contents and
     ``IllegalMove`` for a new event of a visit that is closed.
     """
+    distinct = _distinct(events)
     with writing(engine) as connection:
-        return sum(_append(connection, event) for event in events)
+        found = {row.visit_id: row for row in lock_visits(connection, {event.visit_id for event in distinct})}
+        known = _known_events(connection, distinct)
+        fresh = [event for event in distinct if event.event_id not in known]
+        for event in distinct:
+            if event.event_id in known and not _same_event(known[event.event_id], event):
+                raise ConflictError(
+                    f"basket event {event.event_id} is known with other contents: {known[event.event_id]}"
+                )
+        for event in fresh:
+            _require_open(found.get(event.visit_id), event)
+        if fresh:
+            connection.execute(basket_events.insert().values([_row(event) for event in fresh]))
+    return len(fresh)
 
 
-def _append(connection: sa.Connection, event: BasketEvent) -> bool:
-    known = connection.execute(sa.select(basket_events).where(basket_events.c.event_id == event.event_id)).one_or_none()
-    if known is not None:
-        if not _same_event(_event(known), event):
-            raise ConflictError(f"basket event {event.event_id} is known with other contents: {_event(known)}")
-        return False
-    visit = require_visit(connection, event.visit_id)
+def _distinct(events: Sequence[BasketEvent]) -> list[BasketEvent]:
+    """Each event once; raises ``ConflictError`` where one id stands for two."""
+    seen: dict[str, BasketEvent] = {}
+    for event in events:
+        if not _same_event(seen.setdefault(event.event_id, event), event):
+            raise ConflictError(f"basket event {event.event_id} is known with other contents: {seen[event.event_id]}")
+    return list(seen.values())
+
+
+def _known_events(connection: sa.Connection, events: Sequence[BasketEvent]) -> dict[str, BasketEvent]:
+    ids = [event.event_id for event in events]
+    rows = connection.execute(sa.select(basket_events).where(basket_events.c.event_id.in_(ids)))
+    return {row.event_id: _event(row) for row in rows}
+
+
+def _require_open(visit: Any, event: BasketEvent) -> None:
+    if visit is None:
+        raise NotFoundError(f"no visit {event.visit_id}; open it first")
     if visit.status != VisitStatus.OPEN:
         raise IllegalMove(
             f"visit {event.visit_id} is {visit.status}; basket event {event.event_id} came after it was closed"
         )
-    connection.execute(
-        basket_events.insert().values(
-            event_id=event.event_id,
-            visit_id=event.visit_id,
-            t_ns=event.t_ns,
-            kind=event.kind,
-            barcode=event.barcode,
-            quantity=event.quantity,
-            probability=event.probability,
-            weight_event_id=event.weight_event_id,
-        )
-    )
-    return True
+
+
+def _row(event: BasketEvent) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "visit_id": event.visit_id,
+        "t_ns": event.t_ns,
+        "kind": event.kind,
+        "barcode": event.barcode,
+        "quantity": event.quantity,
+        "probability": event.probability,
+        "weight_event_id": event.weight_event_id,
+    }
 
 
 def _same_event(one: BasketEvent, other: BasketEvent) -> bool:
@@ -144,15 +161,16 @@ def _amount(minor: int | None, visit: BilledVisit) -> Money | None:
     return None if minor is None else Money(minor, visit.currency)
 
 
-def find_visit(connection: sa.Connection, visit_id: str) -> Any:
-    """The visit's row, locked for a writer until the transaction ends; None where there is none."""
-    query = sa.select(visits).where(visits.c.visit_id == visit_id).with_for_update()
-    return connection.execute(query).one_or_none()
+def lock_visits(connection: sa.Connection, visit_ids: Iterable[str]) -> Sequence[Any]:
+    """The rows of those visits that exist, locked until the transaction ends; one order, so nobody waits in a ring."""
+    query = sa.select(visits).where(visits.c.visit_id.in_(sorted(visit_ids))).order_by(visits.c.visit_id)
+    return connection.execute(query.with_for_update()).all()
 
 
-def require_visit(connection: sa.Connection, visit_id: str) -> Any:
-    """The visit's row; raises ``NotFoundError``."""
-    row = find_visit(connection, visit_id)
+def require_visit(connection: sa.Connection, visit_id: str, *, lock: bool = False) -> Any:
+    """The visit's row, with ``lock`` kept as it is until the transaction ends; raises ``NotFoundError``."""
+    query = sa.select(visits).where(visits.c.visit_id == visit_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise NotFoundError(f"no visit {visit_id}; open it first")
     return row

@@ -6,9 +6,9 @@ Each step is one transaction of the ledger named after the charge, so asking twi
 import sqlalchemy as sa
 
 from walkout.billing import ledger
+from walkout.billing.database import writing
 from walkout.billing.ledger import Account
 from walkout.billing.records import Charge
-from walkout.billing.schema import writing
 from walkout.domain.clock import Clock
 from walkout.errors import IllegalMove, PaymentDeclined
 
@@ -26,9 +26,9 @@ class WalletProvider:
         """Put the amount on hold; raises ``PaymentDeclined`` where the wallet holds less."""
         key = _key(charge, "hold")
         with writing(self._engine) as connection:
+            balance = ledger.balance(connection, charge.account_id, charge.amount.currency, lock=True)
             if ledger.is_posted(connection, key):
                 return key
-            balance = ledger.balance(connection, charge.account_id, charge.amount.currency)
             if balance < charge.amount:
                 raise PaymentDeclined(f"the wallet holds {balance}, the total is {charge.amount}")
             self._post(connection, charge, "hold", Account("hold", charge.account_id), _wallet(charge))
