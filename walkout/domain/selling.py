@@ -40,8 +40,8 @@ class TaxClass:
     included: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"tax class {self.name}: the rate must lie between 0 and 100 percent")
+        if not self.name or not 0 <= self.rate <= 1:
+            raise ValueError(f"tax class {self.name}: give a name and a rate between 0 and 100 percent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ class PointsRule:
     earned_per_minor: Fraction
     worth_minor: int = 1
 
+    def __post_init__(self) -> None:
+        if self.earned_per_minor < 0 or self.worth_minor < 1:
+            raise ValueError("points: earn zero or more for a minor unit, and let a point be worth one or more")
+
 
 @dataclass(frozen=True, slots=True)
 class StoreTerms:
@@ -96,3 +100,11 @@ class StoreTerms:
     promotions: tuple[Promotion, ...] = ()
     points: PointsRule | None = None
     timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        for kind, names in (
+            ("tax class", [tax.name for tax in self.tax_classes]),
+            ("promotion", [promotion.promotion_id for promotion in self.promotions]),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a {kind} is there twice: {', '.join(names)}")

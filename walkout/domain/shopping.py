@@ -14,13 +14,18 @@ class Product:
     """One product as the catalog knows it. ``barcode`` is kept as recorded, right or wrong.
 
     ``weight_g`` is the label's unit weight in grams; None where nobody knows it. ``price`` is None where the
-    catalog holds none; such a product is never charged, its visit goes to review.
+    catalog holds none; such a product is never charged, its visit goes to review. With ``per_kg`` prices are per
+    kilogram and each container weighs ``tare_g`` whole grams. An empty ``tax_class`` is the store's first one.
     """
 
     barcode: str
     name: str
     weight_g: float | None
     price: Money | None
+    member_price: Money | None = None
+    tax_class: str = ""
+    per_kg: bool = False
+    tare_g: int = 0
 
 
 @dataclass(frozen=True, slots=True)

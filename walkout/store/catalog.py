@@ -6,6 +6,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from walkout.domain.clock import NS_PER_S
+from walkout.domain.selling import StoreTerms
 from walkout.domain.sensing import PlateId
 from walkout.domain.shopping import Facing, PriceList, Product
 from walkout.store.calibration import CameraModel
@@ -32,7 +33,7 @@ class Planogram:
 class Store:
     """One store: name, currency, layout, products by barcode, planogram; ``timezone`` is an IANA name.
 
-    ``cameras`` are those that were calibrated, by id.
+    ``cameras`` are those that were calibrated, by id. ``terms``: who sells, which tax is on what, what is cheaper.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Store:
     planogram: Planogram = field(default_factory=lambda: Planogram(()))
     timezone: str = "UTC"
     cameras: dict[str, CameraModel] = field(default_factory=dict)
+    terms: StoreTerms = field(default_factory=StoreTerms)
 
     def local_day(self, t_ns: int) -> date:
         """The calendar day at the store; planogram dates are meant in it. ``t_ns``: nanoseconds UTC."""

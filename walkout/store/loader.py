@@ -21,6 +21,7 @@ import numpy as np
 
 from walkout.domain.geometry import Pose, rodrigues
 from walkout.domain.money import MINOR_DIGITS
+from walkout.domain.selling import StoreTerms
 from walkout.domain.sensing import PlateId, ShelfId
 from walkout.domain.shopping import Facing, Product
 from walkout.errors import StoreError
@@ -39,6 +40,7 @@ from walkout.store.check import (
     read_text,
 )
 from walkout.store.layout import CameraPlacement, Gondola, Layout, Plate, Shelf, resolve
+from walkout.store.terms import TERM_COLUMNS, product_term_cells, product_terms, read_terms, terms_lines
 from walkout.store.toml_reader import STORE_FILE, TomlReader
 from walkout.store.toml_writer import pose_lines, quoted, rotation_vector
 
@@ -90,10 +92,12 @@ def _load(path: Path) -> tuple[Store | None, list[Complaint]]:
         toml.zones(document),
         _as_measured(toml.cameras(document), cameras),
     )
-    products = _read_products(path / "products.csv", currency, complaints)
+    timezone = _timezone(document, toml)
+    terms = read_terms(document, currency, timezone, toml)
+    products = _read_products(path / "products.csv", currency, terms, complaints)
     planogram = _read_planogram(path / "planogram.csv", layout, products, complaints)
     name = toml.text(document, "name", ("", 0))
-    return Store(name, currency, layout, products, planogram, _timezone(document, toml), cameras), complaints
+    return Store(name, currency, layout, products, planogram, timezone, cameras, terms), complaints
 
 
 def _as_measured(planned: tuple[CameraPlacement, ...], cameras: dict[str, CameraModel]) -> tuple[CameraPlacement, ...]:
@@ -160,7 +164,7 @@ def _read_plates(path: Path, shelves: dict[ShelfId, Shelf], complaints: list[Com
     return found
 
 
-def _read_products(path: Path, currency: str, complaints: list[Complaint]) -> dict[str, Product]:
+def _read_products(path: Path, currency: str, terms: StoreTerms, complaints: list[Complaint]) -> dict[str, Product]:
     found: dict[str, Product] = {}
     lines: dict[str, int] = {}
     for row in read_rows(path, _PRODUCT_COLUMNS, complaints):
@@ -188,7 +192,7 @@ def _read_products(path: Path, currency: str, complaints: list[Complaint]) -> di
         else:
             row.complain(f"{barcode} has no price", "price it, or its visits go to review", Severity.WARNING)
         lines[barcode] = row.line
-        found[barcode] = Product(barcode, row.cells["name"], weight, price)
+        found[barcode] = Product(barcode, row.cells["name"], weight, price, **product_terms(row, currency, terms))
     return found
 
 
@@ -241,7 +245,7 @@ def write_store(store: Store, path: Path) -> None:
         _PLATE_COLUMNS,
         (_plate_cells(plate) for shelf in shelves for plate in shelf.plates),
     )
-    _write_rows(path / "products.csv", _PRODUCT_COLUMNS, map(_product_cells, store.products.values()))
+    _write_rows(path / "products.csv", *_product_rows(store.products.values()))
     _write_rows(path / "planogram.csv", _PLANOGRAM_COLUMNS, map(_facing_cells, store.planogram.facings))
 
 
@@ -255,6 +259,7 @@ def _write_rows(path: Path, columns: tuple[str, ...], rows: Iterable[list[object
 def _toml_lines(store: Store) -> list[str]:
     lines = [f"name = {quoted(store.name)}", f"currency = {quoted(store.currency)}"]
     lines += [f"timezone = {quoted(store.timezone)}"]
+    lines += terms_lines(store.terms, store.currency)
     for gondola in store.layout.gondolas:
         lines += ["", "[[gondolas]]", f"id = {quoted(gondola.gondola_id)}", *pose_lines(gondola.pose)]
         lines += [f"size_m = {list(map(float, gondola.size_m))}"]
@@ -279,6 +284,14 @@ def _product_cells(product: Product) -> list[object]:
     weight = "" if product.weight_g is None else repr(float(product.weight_g))
     price = "" if product.price is None else money_text(product.price)
     return [product.barcode, product.name, weight, price]
+
+
+def _product_rows(products: Iterable[Product]) -> tuple[tuple[str, ...], list[list[object]]]:
+    """Header and rows of ``products.csv``; the optional columns only where a product needs one."""
+    rows = [(_product_cells(product), product_term_cells(product)) for product in products]
+    if not any(any(more) for _, more in rows):
+        return _PRODUCT_COLUMNS, [cells for cells, _ in rows]
+    return (*_PRODUCT_COLUMNS, *TERM_COLUMNS), [[*cells, *more] for cells, more in rows]
 
 
 def _facing_cells(facing: Facing) -> list[object]:

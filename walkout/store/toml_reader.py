@@ -28,7 +28,7 @@ class TomlReader:
         header, count = where
         line = 1
         if header:
-            starts = [n for n, text in enumerate(self._lines, 1) if text.strip() == f"[[{header}]]"]
+            starts = [n for n, text in enumerate(self._lines, 1) if text.strip() in (f"[[{header}]]", f"[{header}]")]
             line = starts[count] if count < len(starts) else 1
         for number in range(line, len(self._lines) + 1):
             text = self._lines[number - 1].strip()
