@@ -14,7 +14,7 @@ from typing import TypeVar
 from walkout.app.billing_client import BillingClient
 from walkout.app.build import Run, log_server, open_billing, open_log, plan_run
 from walkout.app.pipeline import fund, is_settled
-from walkout.app.source import Source, Survey, open_source, recording_id, survey
+from walkout.app.source import Source, Survey, open_source, recording_id, survey, target_id
 from walkout.app.supervisor import Supervisor, alone, orderly_signals, python_worker, run_folder
 from walkout.billing.records import BooksReport, Receipt
 from walkout.bus.log import EventLog, drop_namespace
@@ -60,7 +60,7 @@ def replay(
     Raises ``RecordingError`` or ``StoreError`` before anything is started, ``WorkerError`` when a process will
     not stay up or the visits will not settle, and leaves nothing running or lying about in either case.
     """
-    source = open_source(recording, store)
+    source = open_source(recording, store, models_dir=settings.models_dir, say=say)
     found = survey(recording_id(recording), source.records())
     with orderly_signals(), ExitStack() as stack:
         folder = stack.enter_context(run_folder(settings.data_dir))
@@ -159,7 +159,7 @@ def as_json(replayed: Replayed) -> dict[str, object]:
         "receipts": [
             {
                 "visit_id": visit.visit_id,
-                "target_id": visit.track_id,
+                "target_id": target_id(visit),
                 "status": str(receipt.visit.status),
                 "currency": receipt.total.currency,
                 "total_minor": receipt.total.minor,

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from walkout.app.billing_client import BillingClient
 from walkout.app.pipeline import Outcome, run_in_process
-from walkout.app.source import open_source
+from walkout.app.source import open_source, target_id
 from walkout.billing.records import VisitStatus
 from walkout.domain.clock import to_ns
 from walkout.domain.sensing import PlateId, WeightEvent, WeightEventKind
@@ -152,8 +152,8 @@ def item_f1(told: Counts, true: Counts) -> float:
 
 def name_visits(outcome: Outcome, truth: Truth) -> dict[str, str]:
     """Which true shopper each visit is: by the recording's own name, and by best assignment where it has none."""
-    names = {visit.visit_id: visit.track_id for visit in outcome.visits if visit.track_id is not None}
-    nameless = [visit.visit_id for visit in outcome.visits if visit.track_id is None]
+    names = {visit.visit_id: name for visit in outcome.visits if (name := target_id(visit)) is not None}
+    nameless = [visit.visit_id for visit in outcome.visits if visit.visit_id not in names]
     free = [shopper for shopper in truth.shoppers if shopper not in names.values()]
     lines = {visit.visit_id: receipt.lines for visit, receipt in zip(outcome.visits, outcome.receipts, strict=True)}
     hits = np.array(

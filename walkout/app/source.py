@@ -6,20 +6,24 @@ ends at the last record of its shopper, and a recording in which nobody was ever
 """
 
 import hashlib
+import heapq
 import lzma
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from walkout.app.nanostore import nanostore_records
+from walkout.app.nanostore_lines import BODY_FILE, PLATE_FILE
+from walkout.app.video import NAMELESS, Say, VideoBodies, is_video, kept_bodies, video_files
 from walkout.bus.recording import Sensed, read_recording
+from walkout.bus.topics import event_time_ns
 from walkout.domain.ids import derived_id
 from walkout.domain.sensing import BodyFrame, Gap, GateEvent, GateEventKind, LoadCellBatch
 from walkout.domain.shopping import Visit
 from walkout.errors import RecordingError
 from walkout.store.catalog import Store
 from walkout.store.loader import read_store
-from walkout.store.nanostore import find_store_files, read_nanostore
+from walkout.store.nanostore import existing, find_store_files, read_nanostore
 
 _CHUNK = 1 << 20
 #: Holds the id of the recording that an imported one was made from: they are one recording and one visit.
@@ -28,11 +32,15 @@ _IDENTITY = "identity.txt"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One recording. ``records`` starts a fresh pass in event-time order."""
+    """One recording. ``records`` starts a fresh pass in event-time order.
+
+    ``bodies`` finds the shoppers where they are in videos alone; its ``keep`` saves others the looking.
+    """
 
     path: Path
     store: Store
     records: Callable[[], Iterator[Sensed]]
+    bodies: VideoBodies | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +62,46 @@ def is_ours(path: Path) -> bool:
     return (path / "recording.toml").is_file()
 
 
-def open_source(path: Path, store_dir: Path | None = None) -> Source:
+def open_source(
+    path: Path,
+    store_dir: Path | None = None,
+    kept: Path | None = None,
+    models_dir: Path | None = None,
+    say: Say | None = None,
+) -> Source:
     """A recording of either format with its store; ``store_dir`` wins over what lies beside the recording.
 
-    Raises ``RecordingError`` or ``StoreError`` when there is nothing to read.
+    Of a recording whose shoppers are in videos, ``kept`` are the bodies that were found before (``VideoBodies.keep``);
+    else models are looked for in ``models_dir`` too, and ``say`` is told how far the looking is. Raises
+    ``RecordingError`` or ``StoreError`` when there is nothing to read.
     """
     if not path.is_dir():
         raise RecordingError(f"{path}: no such folder; give the folder of a recording")
     if not is_ours(path):
         store = read_nanostore(find_store_files(path, store_dir))[0]
+        if is_video(path):
+            return _video_source(path, store, kept, models_dir, say)
         return Source(path, store, lambda: nanostore_records(path, store.layout))
     folder = store_dir or path / "store"
     if not folder.is_dir():
         raise RecordingError(f"{path}: no store/ folder beside the recording; name one by --store")
     return Source(path, read_store(folder), lambda: _sensed(path))
+
+
+def _video_source(path: Path, store: Store, kept: Path | None, models_dir: Path | None, say: Say | None) -> Source:
+    def plates() -> Iterator[Sensed]:
+        return iter(()) if existing(path / PLATE_FILE) is None else nanostore_records(path, store.layout)
+
+    if kept is not None:
+        found = kept_bodies(kept)
+        return Source(path, store, lambda: heapq.merge(plates(), found, key=event_time_ns))
+    bodies = VideoBodies(path, store.layout, lambda: next(map(event_time_ns, plates()), None), models_dir, say)
+    return Source(path, store, lambda: heapq.merge(plates(), bodies.records(), key=event_time_ns), bodies)
+
+
+def target_id(visit: Visit) -> str | None:
+    """Whom the recording itself calls this visit's shopper; None where it names nobody."""
+    return None if visit.track_id is None or visit.track_id.startswith(NAMELESS) else visit.track_id
 
 
 def _sensed(path: Path) -> Iterator[Sensed]:
@@ -101,10 +135,11 @@ def keep_identity(path: Path, identity: str) -> None:
 def _sensor_files(path: Path) -> list[Path]:
     if is_ours(path):
         return sorted((path / "records").glob("*.frames"))
-    names = ("plate_data.json", "full_targets.json")
+    names = (PLATE_FILE, BODY_FILE)
     packed = [path / f"{name}.xz" for name in names if not (path / name).is_file()]
     plain = [path / name for name in names if (path / name).is_file()]
-    return sorted(file for file in plain + packed if file.is_file())
+    videos = list(video_files(path).values()) if is_video(path) else []
+    return sorted(file for file in plain + packed + videos if file.is_file())
 
 
 def survey(identity: str, records: Iterable[Sensed]) -> Survey:
