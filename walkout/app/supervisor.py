@@ -204,6 +204,18 @@ def orderly_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def ending_signals(end: Callable[[], None]) -> Iterator[None]:
+    """While inside, Ctrl-C, SIGTERM and SIGHUP call ``end`` and nothing else: a loop ends after the round in hand."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: end()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def run_folder(root: Path | None = None) -> Iterator[Path]:
     """A private folder for sockets, logs and throw-away books of one run, gone at the end.
 
