@@ -181,6 +181,28 @@ def calibrate(
             _say(f"drawn: {path}")
 
 
+@app.command()
+def edge(
+    context: typer.Context,
+    config: Annotated[Path, typer.Option(help="What this box is told; edge/store.toml is an example.")],
+) -> None:
+    """Run an edge box: cameras to observations in the log, video on its own disk, health on HTTP. Ctrl-C ends it.
+
+    Cameras and the log may come and go; pictures never leave the box. Status 0 after an orderly end.
+    """
+    import threading
+
+    from walkout.app.edge import run_edge
+    from walkout.app.edge_config import read_edge_config
+    from walkout.app.supervisor import ending_signals
+    from walkout.domain.ids import fresh_id
+    from walkout.settings import load_settings
+
+    settings, told, ended = load_settings(context.obj), read_edge_config(config), threading.Event()
+    with ending_signals(ended.set):
+        run_edge(told, config, settings, fresh_id()[:8], ended, _say)
+
+
 @store_app.command("check")
 def store_check(folder: Annotated[Path, typer.Argument(help="Store folder: store.toml and its tables.")]) -> None:
     """Complain about everything wrong in a store folder: file, line and remedy; status 1 if there is an error."""
