@@ -290,15 +290,26 @@ class CameraSet:
         self._cameras: dict[str, Camera] = {}
         self._news = threading.Condition()
 
-    def add(self, camera_id: str, url: str, *, start_ns: int | None = None, loop: bool = False) -> None:
-        """Connect one more. Raises CaptureError where the name is taken or the address names no kind of camera."""
+    def add(
+        self,
+        camera_id: str,
+        url: str,
+        settings: CaptureSettings | None = None,
+        *,
+        start_ns: int | None = None,
+        loop: bool = False,
+    ) -> None:
+        """Connect one more, by its own settings or those of the set.
+
+        Raises CaptureError where the name is taken or the address names no kind of camera.
+        """
         if camera_id in self._cameras:
             raise CaptureError(f"camera {camera_id!r} is there already; remove it first or choose another name")
         self._cameras[camera_id] = Camera(
             url,
             camera_id,
             self._clock,
-            self._settings,
+            settings or self._settings,
             start_ns=start_ns,
             every_frame=False,
             loop=loop,

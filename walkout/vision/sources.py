@@ -126,8 +126,9 @@ class LiveTiming:
 
     def capture_ns(self, arrival_ns: int, stream_ns: int | None, sender_ns: int | None) -> int:
         """When the picture was taken, all in nanoseconds; ``stream_ns`` counts from any zero."""
-        delay_ns = self._least_delay(arrival_ns, arrival_ns if stream_ns is None else stream_ns)
-        least_arrival_ns = arrival_ns if stream_ns is None else stream_ns + delay_ns
+        least_arrival_ns = arrival_ns
+        if stream_ns is not None:
+            least_arrival_ns = stream_ns + self._least_delay(arrival_ns, stream_ns)
         if sender_ns is not None:
             self.sender_behind_s = (arrival_ns - sender_ns) / 1e9
         if sender_ns is not None and self._believable(arrival_ns - sender_ns):
@@ -137,13 +138,18 @@ class LiveTiming:
             self.basis, t_ns = "arrival", least_arrival_ns - self._latency_ns
         return t_ns
 
-    def shown_ns(self, t_ns: int) -> int:
-        """``t_ns`` of the next picture to be shown, held back from running backwards where the basis changes."""
-        self._shown_ns = max(t_ns, self._shown_ns + self.STEP_NS)
-        return self._shown_ns
+    def runs_on(self, t_ns: int) -> bool:
+        """Whether a picture of ``t_ns`` comes after all shown before.
+
+        Where the basis changes some do not, once, for as long as the stated latency was wrong: better not shown at all
+        than with a wrong time.
+        """
+        later = t_ns >= self._shown_ns + self.STEP_NS
+        self._shown_ns = t_ns if later else self._shown_ns
+        return later
 
     def decoded_ns(self, t_ns: int) -> int:
-        """The same for the order of decoding."""
+        """``t_ns`` in the order of decoding, held back from running backwards: no picture to keep may be left out."""
         self._decoded_ns = max(t_ns, self._decoded_ns + self.STEP_NS)
         return self._decoded_ns
 
@@ -176,6 +182,7 @@ class StreamSource:
             self._container.close()
             raise CaptureError(f"{shown_url(opening.url)}: has no video; give the address of the camera's picture")
         self.copies = self._container.streams.video[0].codec_context.name == "h264"
+        self._stamped = False
         opening.timing.reconnected()
 
     def shots(self) -> Iterator[Shot]:
@@ -192,7 +199,9 @@ class StreamSource:
             if form is not None:
                 yield Shot(t_ns, None, self._encoded(form, packet, t_ns))
             for frame in _decoded(packet):
-                yield Shot(self._opening.timing.shown_ns(times.pop(frame.pts, t_ns)), frame, None)
+                taken_ns = times.pop(frame.pts, t_ns)
+                if self._opening.timing.runs_on(taken_ns):
+                    yield Shot(taken_ns, frame, None)
             while len(times) > 64:  # pictures that the decoder swallowed; H.264 reorders at most 16
                 times.pop(next(iter(times)))
 
@@ -203,7 +212,9 @@ class StreamSource:
     def _capture_ns(self, packet: av.Packet[Any]) -> int:
         stream_ns = _ns(packet, packet.pts)
         stamp_us = _sender_us(packet)
-        sender_ns = None if stamp_us is None else stamp_us * 1000
+        # FFmpeg's parser hangs the first stamp of a connection on the picture before the one it belongs to.
+        sender_ns = stamp_us * 1000 if stamp_us is not None and self._stamped else None
+        self._stamped = stamp_us is not None
         if sender_ns is None and self._container.format.name.startswith("video4linux2"):
             sender_ns = stream_ns  # with timestamps=abs the kernel's capture time, by our own clock
         return self._opening.timing.capture_ns(self._opening.clock.now_ns(), stream_ns, sender_ns)
