@@ -72,7 +72,7 @@ class DetectorConfig(_Table):
     )
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="least score of a detection")
     precision: str = Field(
-        default="fast", pattern="^(fast|f32)$", description="'fast', or 'f32' for the same numbers everywhere"
+        default="f32", pattern="^(fast|f32)$", description="'f32' for the same numbers everywhere, or 'fast'"
     )
     threads: int = Field(default=1, ge=1, le=64, description="threads of the CPU for the net")
     device: str | None = Field(default=None, description="as the back end names devices: cuda:0, GPU, ...")
