@@ -31,7 +31,7 @@ from walkout.billing.records import (
 from walkout.domain.shopping import BasketEventKind
 
 #: Newest migration; ``open_books`` brings older books up to it.
-HEAD = "0002"
+HEAD = "0003"
 
 #: Kinds of ledger accounts; ``ledger`` says what each holds.
 LEDGER_KINDS = (
@@ -46,7 +46,14 @@ LEDGER_KINDS = (
     "discount",
     "rounding",
     "loss",
+    "debt",
+    "refunds",
+    "fees",
+    "disputes",
 )
+
+#: What an account may pay with at an outside provider.
+METHOD_KINDS = ("card", "kakao_pay", "naver_pay", "alipay", "wechat_pay")
 
 metadata = sa.MetaData()
 
@@ -90,6 +97,8 @@ stores = sa.Table(
     metadata,
     _text("store", primary_key=True),
     _text("currency"),
+    # JSON of ``terms``: seller, tax classes, promotions.
+    _text("terms", server_default=""),
     sa.UniqueConstraint("store", "currency"),
 )
 
@@ -103,6 +112,10 @@ prices = sa.Table(
     _text("currency"),
     # An archived product keeps its name and price for whoever still carries one out; it is no longer offered.
     sa.Column("archived", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("member_price_minor", sa.BigInteger),
+    _text("tax_class", server_default=""),
+    sa.Column("per_kg", sa.Boolean, nullable=False, server_default=sa.false()),
+    _whole("tare_g", server_default="0"),
     sa.ForeignKeyConstraint(["store", "currency"], ["stores.store", "stores.currency"]),
 )
 
@@ -159,6 +172,7 @@ basket_events = sa.Table(
     _whole("quantity"),
     sa.Column("probability", sa.Double, nullable=False),
     _text("weight_event_id"),
+    _whole("grams", server_default="0"),
     sa.CheckConstraint("quantity <> 0 AND (kind <> 'pick' OR quantity > 0) AND (kind <> 'put_back' OR quantity < 0)"),
     sa.CheckConstraint("probability BETWEEN 0 AND 1"),
 )
@@ -182,7 +196,26 @@ receipt_lines = sa.Table(
     _whole("quantity", sa.CheckConstraint("quantity > 0")),
     sa.Column("unit_minor", sa.BigInteger),
     sa.Column("total_minor", sa.BigInteger),
-    sa.CheckConstraint("total_minor IS NULL OR total_minor = unit_minor * quantity"),
+    _whole("grams", server_default="0"),
+    sa.Column("listed_minor", sa.BigInteger),
+    _text("tax_class", server_default=""),
+    # A fraction such as 1/10; ``tax_minor`` is absent where the store has no tax classes.
+    _text("tax_rate", server_default="0"),
+    sa.Column("tax_minor", sa.BigInteger),
+    sa.Column("tax_included", sa.Boolean, nullable=False, server_default=sa.true()),
+)
+
+line_reasons = sa.Table(
+    "line_reasons",
+    metadata,
+    _text("visit_id", primary_key=True),
+    _text("barcode", primary_key=True),
+    _whole("position", primary_key=True, autoincrement=False),
+    _text("code"),
+    _text("source"),
+    _text("label"),
+    _whole("amount_minor"),
+    sa.ForeignKeyConstraint(["visit_id", "barcode"], ["receipt_lines.visit_id", "receipt_lines.barcode"]),
 )
 
 charges = sa.Table(
@@ -328,4 +361,70 @@ postings = sa.Table(
         ["kind", "owner", "currency"],
         ["ledger_accounts.kind", "ledger_accounts.owner", "ledger_accounts.currency"],
     ),
+)
+
+members = sa.Table("members", metadata, _text("account_id", primary_key=True), _whole("since_ns"))
+
+coupons = sa.Table(
+    "coupons",
+    metadata,
+    _text("coupon_id", primary_key=True),
+    _text("account_id", index=True),
+    _text("label"),
+    _text("currency"),
+    sa.Column("off_minor", sa.BigInteger, sa.CheckConstraint(f"off_minor BETWEEN 1 AND {LARGEST_MINOR}")),
+    sa.Column("percent", sa.Text),
+    _whole("minimum_minor", sa.CheckConstraint("minimum_minor >= 0"), server_default="0"),
+    _whole("issued_ns"),
+    _whole("expires_ns"),
+    sa.CheckConstraint("(off_minor IS NULL) <> (percent IS NULL)"),
+)
+
+# Its key is what lets a coupon be redeemed once.
+coupon_redemptions = sa.Table(
+    "coupon_redemptions",
+    metadata,
+    _text("coupon_id", sa.ForeignKey("coupons.coupon_id"), primary_key=True),
+    _text("visit_id", sa.ForeignKey("visits.visit_id")),
+    _whole("at_ns"),
+)
+
+points = sa.Table(
+    "points",
+    metadata,
+    _text("account_id", primary_key=True),
+    _whole("balance", sa.CheckConstraint(f"balance BETWEEN 0 AND {LARGEST_MINOR}")),
+)
+
+points_moves = sa.Table(
+    "points_moves",
+    metadata,
+    _text("account_id", sa.ForeignKey("points.account_id"), primary_key=True),
+    _text("cause", primary_key=True),
+    _whole("points", sa.CheckConstraint("points <> 0")),
+    _whole("at_ns"),
+)
+
+payment_methods = sa.Table(
+    "payment_methods",
+    metadata,
+    _text("provider", primary_key=True),
+    _text("account_id", primary_key=True),
+    _text("customer"),
+    _text("method"),
+    _text("kind", sa.CheckConstraint(f"kind IN ({', '.join(repr(kind) for kind in METHOD_KINDS)})")),
+    _whole("saved_ns"),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    _text("provider", primary_key=True),
+    _text("event_id", primary_key=True),
+    _text("kind"),
+    _text("reference"),
+    _text("charge_id"),
+    _whole("received_ns"),
+    sa.Column("applied_ns", sa.BigInteger),
+    _text("outcome", server_default=""),
 )

@@ -15,11 +15,15 @@ from walkout.billing.records import CHARGE_MOVES, DISPUTE_MOVES, REFUND_MOVES, V
 _FROZEN = (
     "basket_events",
     "receipt_lines",
+    "line_reasons",
     "review_reasons",
     "status_events",
     "postings",
     "adjustments",
     "adjustment_lines",
+    "coupons",
+    "coupon_redemptions",
+    "points_moves",
 )
 
 
@@ -119,6 +123,7 @@ TRIGGERS = (
     *_moves("refunds", "refund", "refund_id", REFUND_MOVES),
     *_moves("disputes", "dispute", "dispute_id", DISPUTE_MOVES),
     Trigger("basket_events_open", "INSERT", "basket_events", _VISIT_NOT_OPEN, "the visit is closed"),
+    Trigger("line_reasons_open", "INSERT", "line_reasons", _VISIT_NOT_OPEN, "the visit is closed"),
     Trigger("receipt_lines_open", "INSERT", "receipt_lines", _VISIT_NOT_OPEN, "the visit is closed"),
     Trigger(
         "charges_amount",
