@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from walkout.billing import ledger
+from walkout.billing import audit, ledger
 from walkout.billing.catalog import upsert_prices
 from walkout.billing.database import open_books, reading
 from walkout.billing.provider import PaymentProvider
@@ -92,7 +92,7 @@ class Billing(RuleBasedStateMachine):
         clock = ManualClock(1)
         self.books = open_books(self.database_url)
         self.settler = Settler(self.books, LossyLine(WalletProvider(self.books, clock), self.trouble), clock)
-        self.settler.resume()
+        self.settler.sweep(all_at_once=True)
 
     @rule()
     def restart(self) -> None:
@@ -146,7 +146,7 @@ class Billing(RuleBasedStateMachine):
 
     @invariant()
     def no_money_appears_or_disappears(self) -> None:
-        report = ledger.check_books(self.books)
+        report = audit.check_books(self.books)
         assert report.problems == ()
         with reading(self.books) as connection:
             left = ledger.balance(connection, "ann", "USD")
@@ -168,7 +168,7 @@ class Billing(RuleBasedStateMachine):
         assert paid in (["u"], ["v"])
         assert self.final["w"] is VisitStatus.REVIEW
         assert {visit: get_receipt(self.books, visit).total for visit in STORY} == TOTALS
-        assert ledger.check_books(self.books).captured == {"USD": TOTALS[paid[0]].minor}
+        assert audit.check_books(self.books).captured == {"USD": TOTALS[paid[0]].minor}
         self.books.dispose()
 
 

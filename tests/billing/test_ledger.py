@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from walkout.billing import ledger, triggers
+from walkout.billing import audit, ledger, triggers
 from walkout.billing.database import open_books, reading, writing
 from walkout.billing.ledger import FUNDING, Account, Posting, transfer
 from walkout.domain.money import Money
@@ -33,7 +33,7 @@ def test_a_top_up_moves_money_once_per_id(books: sa.Engine) -> None:
     for _ in range(2):
         assert ledger.top_up(books, "t1", "ann", USD10, 1) == USD10
     assert ledger.top_up(books, "t2", "ann", USD10, 1) == Money(2000, "USD")
-    report = ledger.check_books(books)
+    report = audit.check_books(books)
     assert (report.balanced, report.transactions, report.postings) == (True, 2, 4)
 
 
@@ -62,7 +62,7 @@ def test_a_top_up_adds_something(books: sa.Engine, minor: int) -> None:
 def test_the_database_refuses_postings_that_do_not_sum_to_zero(books: sa.Engine, lines: tuple[Posting, ...]) -> None:
     with pytest.raises(sa.exc.IntegrityError, match="sum to zero"), writing(books) as connection:
         ledger.post(connection, "x", "test", lines, 1)
-    assert ledger.check_books(books).transactions == 0
+    assert audit.check_books(books).transactions == 0
 
 
 def test_a_wallet_never_goes_below_zero(books: sa.Engine) -> None:
@@ -88,7 +88,7 @@ def test_raw_sql_cannot_commit_an_unbalanced_transaction(books: sa.Engine, raw: 
         with pytest.raises(sa.exc.IntegrityError, match=complaint or "(?i)foreign key"):
             raw.exec_driver_sql(last) if last else raw.commit()
         raw.rollback()
-    assert ledger.check_books(books).balanced
+    assert audit.check_books(books).balanced
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_check_finds_a_wallet_that_somebody_edited(books: sa.Engine, raw: sa
     ledger.top_up(books, "t1", "ann", USD10, 1)
     raw.exec_driver_sql("UPDATE wallets SET balance_minor = 999999")
     raw.commit()
-    report = ledger.check_books(books)
+    report = audit.check_books(books)
     assert report.problems == ("wallet ann shows 999999 USD, its postings say 1000",)
 
 
@@ -126,7 +126,7 @@ def test_the_check_finds_what_was_forced_past_the_triggers(books: sa.Engine, raw
     raw.exec_driver_sql("UPDATE postings SET amount_minor = amount_minor + 1 WHERE kind = 'funding'")
     raw.exec_driver_sql("INSERT INTO transactions VALUES ('x', 'test', 1, 0)")
     raw.commit()
-    problems = "\n".join(ledger.check_books(books).problems)
+    problems = "\n".join(audit.check_books(books).problems)
     assert "all postings in USD sum to 1" in problems
     assert "the postings of topup/t1 in USD sum to 1" in problems
     assert "transaction x was never posted" in problems
@@ -136,7 +136,7 @@ def test_books_survive_being_opened_again_and_refuse_a_newer_version(books: sa.E
     ledger.top_up(books, "t1", "ann", USD10, 1)
     url = books.url.render_as_string(hide_password=False)
     again = open_books(url)
-    assert ledger.check_books(again).transactions == 1
+    assert audit.check_books(again).transactions == 1
     again.dispose()
     raw.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     raw.commit()
@@ -150,7 +150,7 @@ def test_eight_callers_may_open_new_books_at_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             engines = list(pool.map(open_books, [url] * 8))
         ledger.top_up(engines[0], "t1", "ann", USD10, 1)
-        assert ledger.check_books(engines[7]).transactions == 1
+        assert audit.check_books(engines[7]).transactions == 1
         for engine in engines:
             engine.dispose()
 

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from walkout.billing import ledger, triggers
+from walkout.billing import audit, ledger, triggers
 from walkout.billing.database import connect, migrate, open_books, writing
 from walkout.billing.migrations.versions import v0001_first
 from walkout.billing.records import VisitStatus
@@ -65,7 +65,7 @@ def test_books_of_the_first_version_keep_everything_and_balance(first_version: s
     books = open_books(first_version)
     assert get_visit(books, "v").status is VisitStatus.CAPTURED
     assert get_receipt(books, "v").total == Money(200, "USD")
-    report = ledger.check_books(books)
+    report = audit.check_books(books)
     assert (report.problems, report.captured) == ((), {"USD": 200})
     assert ledger.top_up(books, "t", "ann", Money(1000, "USD"), 1) == Money(800, "USD"), "known from before"
     assert ledger.top_up(books, "u", "ann", Money(1, "USD"), 1) == Money(801, "USD")
@@ -77,7 +77,7 @@ def test_books_of_the_first_version_keep_everything_and_balance(first_version: s
 def test_eight_openers_of_old_books_migrate_them_once(first_version: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(open_books, [first_version] * 8))
-    assert ledger.check_books(opened[0]).charges == {"captured": 1}
+    assert audit.check_books(opened[0]).charges == {"captured": 1}
     for engine in opened:
         engine.dispose()
 

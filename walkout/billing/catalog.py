@@ -1,14 +1,32 @@
 """What each store sells and for how much: products, their other barcodes, and prices with the time they hold."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from walkout.billing.database import insert_new, writing
 from walkout.billing.records import PricedProduct, money
-from walkout.billing.schema import prices, stores
+from walkout.billing.schema import barcodes, price_periods, prices, stores
+from walkout.billing.terms import terms_from_json, terms_to_json
 from walkout.domain.money import Money
-from walkout.errors import BadRequest, ConflictError
+from walkout.domain.selling import StoreTerms
+from walkout.errors import BadRequest, ConflictError, NotFoundError
+
+#: Products of one statement; ten columns each stay below the 32,766 parameters that SQLite takes.
+_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PricePeriod:
+    """``price`` holds from ``from_ns`` to before ``to_ns`` (ns UTC; None: open)."""
+
+    from_ns: int
+    to_ns: int | None
+    price: Money
 
 
 def ensure_store(connection: sa.Connection, store: str, currency: str) -> None:
@@ -21,38 +39,156 @@ def ensure_store(connection: sa.Connection, store: str, currency: str) -> None:
 
 
 def upsert_prices(engine: sa.Engine, store: str, currency: str, products: Iterable[PricedProduct]) -> int:
-    """Set names and prices of the products named, all or none; how many products the store has then.
+    """Set what the products named are and cost, all or none; how many products the store has then.
 
-    Raises ``BadRequest`` for a negative price and ``ConflictError`` for a currency that is not the store's. A
-    receipt that is already written keeps its prices.
+    An archived product that is named again is offered again. Raises ``BadRequest`` for a negative price and
+    ``ConflictError`` for a currency that is not the store's. A receipt that is already written keeps its prices.
     """
+    given = {product.barcode: product for product in products}
     with writing(engine) as connection:
         ensure_store(connection, store, currency)
-        for product in products:
-            _upsert(connection, store, currency, product)
+        rows = [_row(store, currency, given[barcode]) for barcode in sorted(given)]
+        if rows:
+            _upsert(connection, rows)
         mine = sa.select(sa.func.count()).select_from(prices).where(prices.c.store == store)
         return connection.execute(mine).scalar_one()
 
 
-def _upsert(connection: sa.Connection, store: str, currency: str, product: PricedProduct) -> None:
-    price = product.price
-    if price is not None and price.currency != currency:
-        raise ConflictError(f"{product.barcode} is priced in {price.currency}, the store in {currency}")
-    if price is not None and price.minor < 0:
-        raise BadRequest(f"{product.barcode} costs {price}; a price is zero or more, or absent where unknown")
-    values = {"name": product.name, "price_minor": None if price is None else price.minor}
-    here = sa.and_(prices.c.store == store, prices.c.barcode == product.barcode)
-    if connection.execute(prices.update().where(here).values(**values)).rowcount == 0:
-        row = {"store": store, "barcode": product.barcode, "currency": currency, **values}
-        connection.execute(prices.insert().values(**row))
-
-
-def products_of(connection: sa.Connection, store: str, barcodes: Iterable[str]) -> dict[str, PricedProduct]:
-    """What billing knows of these products in ``store``; unknown ones are left out."""
-    query = sa.select(prices).where(prices.c.store == store, prices.c.barcode.in_(list(barcodes)))
+def _row(store: str, currency: str, product: PricedProduct) -> dict[str, Any]:
+    for price in (product.price, product.member_price):
+        if price is not None and price.currency != currency:
+            raise ConflictError(f"{product.barcode} is priced in {price.currency}, the store in {currency}")
+        if price is not None and price.minor < 0:
+            raise BadRequest(f"{product.barcode} costs {price}; a price is zero or more, or absent where unknown")
+    if product.tare_g < 0:
+        raise BadRequest(f"{product.barcode}: a container of {product.tare_g} g weighs less than nothing")
     return {
-        row.barcode: PricedProduct(
-            row.barcode, row.name, None if row.price_minor is None else Money(row.price_minor, row.currency)
-        )
-        for row in connection.execute(query)
+        "store": store,
+        "barcode": product.barcode,
+        "currency": currency,
+        "name": product.name,
+        "price_minor": None if product.price is None else product.price.minor,
+        "member_price_minor": None if product.member_price is None else product.member_price.minor,
+        "tax_class": product.tax_class,
+        "per_kg": product.per_kg,
+        "tare_g": product.tare_g,
+        "archived": False,
     }
+
+
+def _upsert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    on_postgres = connection.dialect.name == "postgresql"
+    for start in range(0, len(rows), _ROWS):
+        statement: Any = (postgresql.insert if on_postgres else sqlite.insert)(prices)
+        statement = statement.values(list(rows[start : start + _ROWS]))
+        changed = {name: statement.excluded[name] for name in rows[0] if name not in ("store", "barcode", "currency")}
+        connection.execute(statement.on_conflict_do_update(index_elements=["store", "barcode"], set_=changed))
+
+
+def archive(engine: sa.Engine, store: str, barcodes_gone: Iterable[str]) -> int:
+    """Offer these products no longer; how many were offered before. They keep their prices for who still has one."""
+    mine = sa.and_(prices.c.store == store, prices.c.barcode.in_(list(barcodes_gone)), sa.not_(prices.c.archived))
+    with writing(engine) as connection:
+        return connection.execute(prices.update().where(mine).values(archived=True)).rowcount
+
+
+def set_barcodes(engine: sa.Engine, store: str, barcode: str, codes: Iterable[str]) -> None:
+    """Let ``codes`` stand for the product, beside its own barcode and in place of any codes before.
+
+    Raises ``NotFoundError`` for an unknown product, ``ConflictError`` for a code that means another product.
+    """
+    wanted = sorted(set(codes) - {barcode})
+    with writing(engine) as connection:
+        _require_product(connection, store, barcode)
+        taken = connection.execute(
+            sa.select(prices.c.barcode).where(prices.c.store == store, prices.c.barcode.in_(wanted))
+        ).scalar()
+        if taken is not None:
+            raise ConflictError(f"{taken} is a product of its own; archive it before the code means {barcode}")
+        mine = sa.and_(barcodes.c.store == store, barcodes.c.barcode == barcode)
+        connection.execute(barcodes.delete().where(mine))
+        if insert_new(connection, barcodes, [{"store": store, "code": c, "barcode": barcode} for c in wanted]) != len(
+            wanted
+        ):
+            raise ConflictError(f"one of {', '.join(wanted)} already stands for another product than {barcode}")
+
+
+def set_price_periods(engine: sa.Engine, store: str, barcode: str, periods: Sequence[PricePeriod]) -> None:
+    """Let other prices hold for a time, in place of any periods before; outside of them the ordinary price holds.
+
+    Raises ``NotFoundError`` for an unknown product, ``BadRequest`` for periods that overlap or are empty.
+    """
+    ordered = sorted(periods, key=lambda period: period.from_ns)
+    for period in ordered:
+        if period.price.minor < 0 or (period.to_ns is not None and period.to_ns <= period.from_ns):
+            raise BadRequest(f"{barcode}: {period} is no period with a price of zero or more")
+    for one, next_one in pairwise(ordered):
+        if one.to_ns is None or one.to_ns > next_one.from_ns:
+            raise BadRequest(f"{barcode}: two prices at {next_one.from_ns} ns")
+    with writing(engine) as connection:
+        currency = _require_product(connection, store, barcode)
+        if any(period.price.currency != currency for period in ordered):
+            raise ConflictError(f"{barcode} is priced in {currency}")
+        mine = sa.and_(price_periods.c.store == store, price_periods.c.barcode == barcode)
+        connection.execute(price_periods.delete().where(mine))
+        rows = [
+            {
+                "store": store,
+                "barcode": barcode,
+                "valid_from_ns": period.from_ns,
+                "valid_to_ns": period.to_ns,
+                "price_minor": period.price.minor,
+            }
+            for period in ordered
+        ]
+        if rows:
+            connection.execute(price_periods.insert().values(rows))
+
+
+def _require_product(connection: sa.Connection, store: str, barcode: str) -> str:
+    mine = sa.and_(prices.c.store == store, prices.c.barcode == barcode)
+    currency = connection.execute(sa.select(prices.c.currency).where(mine).with_for_update()).scalar_one_or_none()
+    if currency is None:
+        raise NotFoundError(f"store {store} has no product {barcode}; set its price first")
+    return str(currency)
+
+
+def products_of(connection: sa.Connection, store: str, codes: Iterable[str], at_ns: int) -> dict[str, PricedProduct]:
+    """What billing knows of these products in ``store`` at ``at_ns``, by the code asked for; unknown ones are left out.
+
+    A code that stands for another product brings that product's name and price under the code that was seen.
+    """
+    wanted = list(codes)
+    alias = sa.select(barcodes.c.code, barcodes.c.barcode).where(barcodes.c.store == store, barcodes.c.code.in_(wanted))
+    meant = {row.code: row.barcode for row in connection.execute(alias)}
+    ids = sorted({meant.get(code, code) for code in wanted})
+    holds = sa.and_(
+        price_periods.c.store == prices.c.store,
+        price_periods.c.barcode == prices.c.barcode,
+        price_periods.c.valid_from_ns <= at_ns,
+        sa.or_(price_periods.c.valid_to_ns.is_(None), price_periods.c.valid_to_ns > at_ns),
+    )
+    query = sa.select(prices, price_periods.c.price_minor.label("period_minor")).outerjoin(price_periods, holds)
+    rows = connection.execute(query.where(prices.c.store == store, prices.c.barcode.in_(ids)))
+    known = {row.barcode: row for row in rows}
+    return {code: _product(code, known[meant.get(code, code)]) for code in wanted if meant.get(code, code) in known}
+
+
+def _product(code: str, row: Any) -> PricedProduct:
+    minor = row.price_minor if row.period_minor is None else row.period_minor
+    member = None if row.member_price_minor is None else Money(row.member_price_minor, row.currency)
+    price = None if minor is None else Money(minor, row.currency)
+    return PricedProduct(code, row.name, price, member, row.tax_class, row.per_kg, row.tare_g)
+
+
+def set_terms(engine: sa.Engine, store: str, currency: str, terms: StoreTerms) -> None:
+    """Set on what terms the store sells from now on; receipts that are written keep their lines."""
+    with writing(engine) as connection:
+        ensure_store(connection, store, currency)
+        connection.execute(stores.update().where(stores.c.store == store).values(terms=terms_to_json(terms)))
+
+
+def terms_of(connection: sa.Connection, store: str) -> StoreTerms:
+    """On what terms the store sells; empty terms where nobody set any."""
+    text = connection.execute(sa.select(stores.c.terms).where(stores.c.store == store)).scalar_one_or_none()
+    return terms_from_json(text or "")

@@ -1,6 +1,6 @@
 """Receipt lines as rows: written once when the visit closes, read back as they were."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,21 +11,47 @@ from walkout.billing.schema import line_reasons, receipt_lines
 from walkout.domain.money import Money
 
 
-def write_lines(connection: sa.Connection, visit_id: str, lines: Iterable[Line]) -> None:
-    """Write the lines of a visit that is still open, and why they cost what they cost."""
-    for line in lines:
-        row = {"visit_id": visit_id, "barcode": line.barcode, "name": line.name, "quantity": line.quantity}
-        row |= {"unit_minor": _minor(line.unit), "total_minor": _minor(line.total), "grams": line.grams}
+def write_lines(connection: sa.Connection, lines: Mapping[str, Sequence[Line]]) -> None:
+    """Write the lines of visits that are still open, by visit, and why they cost what they cost."""
+    rows = [_row(visit_id, line) for visit_id, mine in lines.items() for line in mine]
+    if rows:
+        connection.execute(receipt_lines.insert().values(rows))
+    reasons = [row for visit_id, mine in lines.items() for line in mine for row in _reason_rows(visit_id, line)]
+    if reasons:
+        connection.execute(line_reasons.insert().values(reasons))
+
+
+def _row(visit_id: str, line: Line) -> dict[str, Any]:
+    return {
+        "visit_id": visit_id,
+        "barcode": line.barcode,
+        "name": line.name,
+        "quantity": line.quantity,
+        "unit_minor": _minor(line.unit),
+        "total_minor": _minor(line.total),
+        "grams": line.grams,
         # A line that nobody priced otherwise was listed at what it costs.
-        row |= {"listed_minor": _minor(line.total if line.listed is None else line.listed)}
-        if line.tax is not None:
-            row |= {"tax_class": line.tax.name, "tax_rate": str(line.tax.rate), "tax_included": line.tax.included}
-            row |= {"tax_minor": line.tax.amount.minor}
-        connection.execute(receipt_lines.insert().values(**row))
-        for position, reason in enumerate(line.reasons):
-            why = {"code": reason.code, "source": reason.source, "label": reason.label}
-            why |= {"amount_minor": reason.amount.minor, "position": position}  # type: ignore[dict-item]
-            connection.execute(line_reasons.insert().values(visit_id=visit_id, barcode=line.barcode, **why))
+        "listed_minor": _minor(line.total if line.listed is None else line.listed),
+        "tax_class": "" if line.tax is None else line.tax.name,
+        "tax_rate": "0" if line.tax is None else str(line.tax.rate),
+        "tax_included": True if line.tax is None else line.tax.included,
+        "tax_minor": None if line.tax is None else line.tax.amount.minor,
+    }
+
+
+def _reason_rows(visit_id: str, line: Line) -> list[dict[str, Any]]:
+    return [
+        {
+            "visit_id": visit_id,
+            "barcode": line.barcode,
+            "position": position,
+            "code": reason.code,
+            "source": reason.source,
+            "label": reason.label,
+            "amount_minor": reason.amount.minor,
+        }
+        for position, reason in enumerate(line.reasons)
+    ]
 
 
 def read_lines(connection: sa.Connection, visit_id: str, currency: str) -> tuple[Line, ...]:

@@ -127,7 +127,9 @@ class BilledVisit:
 class Charge:
     """The intent to take ``amount`` for a visit. ``charge_id`` is the idempotency key that the provider gets.
 
-    ``reference`` is the provider's own name of the hold, empty before ``authorized``.
+    ``reference`` is the provider's own name of the hold, empty before ``authorized``. ``cause`` is what it is for:
+    ``"visit"``, or the id of the adjustment that made more due; ``pays_visit`` whether the visit's own state
+    hangs on it. ``attempts`` counts calls that were not answered.
     """
 
     charge_id: str
@@ -138,6 +140,40 @@ class Charge:
     status: ChargeStatus
     provider: str
     reference: str = ""
+    cause: str = "visit"
+    pays_visit: bool = True
+    attempts: int = 0
+
+
+class EventKind(StrEnum):
+    """What a provider tells of its own accord; a hint to look, never a reason to book."""
+
+    HELD = "held"
+    CAPTURED = "captured"
+    RELEASED = "released"
+    DECLINED = "declined"
+    REFUNDED = "refunded"
+    DISPUTED = "disputed"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEvent:
+    """One verified webhook: ``event_id`` is the provider's, ``reference`` its own name of the hold, payment or dispute.
+
+    ``charge_id`` and ``refund_id`` are our ids as we gave them to it, empty where it does not say; ``amount`` is None
+    where the event is about none.
+    """
+
+    event_id: str
+    kind: EventKind
+    reference: str
+    charge_id: str
+    refund_id: str
+    amount: Money | None
+    at_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -416,6 +416,16 @@ payment_methods = sa.Table(
     _whole("saved_ns"),
 )
 
+# Written before anybody is asked, so that a restart splits the same way.
+payment_splits = sa.Table(
+    "payment_splits",
+    metadata,
+    _text("charge_id", primary_key=True),
+    _text("refund_id", primary_key=True),  # empty for the charge itself
+    _whole("wallet_minor", sa.CheckConstraint(f"wallet_minor BETWEEN 0 AND {LARGEST_MINOR}")),
+    _whole("card_minor", sa.CheckConstraint(f"card_minor BETWEEN 0 AND {LARGEST_MINOR}")),
+)
+
 webhooks = sa.Table(
     "webhooks",
     metadata,

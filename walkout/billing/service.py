@@ -18,7 +18,7 @@ import grpc
 import sqlalchemy as sa
 from google.protobuf.message import DecodeError, Message
 
-from walkout.billing import ledger
+from walkout.billing import audit, ledger
 from walkout.billing.catalog import upsert_prices
 from walkout.billing.database import open_books
 from walkout.billing.provider import PROVIDERS, PaymentProvider
@@ -158,7 +158,7 @@ class BillingService:
 
     def check_books(self, _request: pb.CheckBooksRequest) -> pb.CheckBooksResponse:
         """Add everything up."""
-        report = ledger.check_books(self._engine)
+        report = audit.check_books(self._engine)
         return pb.CheckBooksResponse(
             balanced=report.balanced,
             problems=report.problems,
@@ -333,7 +333,7 @@ def start_server(engine: sa.Engine, provider: PaymentProvider, clock: Clock, add
     if not address.startswith(("unix:", "127.0.0.1:")):
         raise SettingsError(f"billing address {address!r}: write unix:/path or 127.0.0.1:port, others can be reached")
     service = BillingService(engine, provider, clock)
-    settled = service.settler.resume()
+    settled = service.settler.sweep(all_at_once=True)
     if settled:
         log.warning("%d visits that a crash had left on their way are settled", settled)
     # Without so_reuseport a second service on the same port is refused instead of sharing its calls.

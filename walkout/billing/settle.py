@@ -6,262 +6,239 @@ any two leaves rows that say what to do next, and doing a step again changes not
     close    visit open -> closing, lines, charge created | -> review | -> released       one transaction
     created      -> provider.authorize -> charge authorized                               | declined, visit review
     authorized   -> provider.capture   -> charge captured, sale, visit captured           | voided, visit review
+
+An answer that got lost is asked for again with the same key, by whoever calls next or by ``sweep``, which finds every
+charge and refund that is not final. Visits that settle at the same time share transactions (``together``).
 """
 
 import logging
-import math
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from walkout.billing import ledger
-from walkout.billing.catalog import products_of
+from walkout.billing import closing, ledger
+from walkout.billing.aftersale import Refund, read_refund, record_refund
 from walkout.billing.database import reading, writing
-from walkout.billing.ledger import Account
-from walkout.billing.pricing import PricedBasket, price_basket
+from walkout.billing.moves import Move, move
 from walkout.billing.provider import PaymentProvider
-from walkout.billing.records import BilledVisit, Charge, ChargeStatus, VisitStatus, check_move
-from walkout.billing.schema import charges, receipt_lines, review_reasons, visits
-from walkout.billing.visits import (
-    SAME_PROBABILITY,
-    events_of,
-    get_visit,
-    read_visit,
-    reasons_of,
-    require_visit,
-    tell,
-)
-from walkout.domain.clock import Clock
-from walkout.domain.ids import derived_id
-from walkout.domain.money import Money
-from walkout.domain.shopping import VisitClosed, fold_basket
-from walkout.errors import BillingUnavailable, ConflictError, EventsMissing, IllegalMove, PaymentDeclined
+from walkout.billing.records import BilledVisit, Charge, ChargeStatus, RefundStatus, VisitStatus
+from walkout.billing.schema import charges, refunds
+from walkout.billing.together import Together
+from walkout.billing.visits import add_reasons, charge_of_row, charges_query, get_visit
+from walkout.domain.clock import NS_PER_S, Clock
+from walkout.domain.shopping import VisitClosed
+from walkout.errors import BillingUnavailable, IllegalMove, PaymentDeclined
 
 log = logging.getLogger(__name__)
 
-#: Visits that settle at once without waiting for each other; more than the service has threads, so that two
+#: Visits that settle at once without waiting for each other; many times the threads of the service, so that two
 #: visits rarely share one.
-_LOCKS = 64
+_LOCKS = 1024
+#: Visits that share a transaction at most. Beyond the number of clients (32 in the benchmark) it changes nothing.
+MOST_TOGETHER = 64
+#: Pauses before a provider that did not answer is asked again by the sweep: doubling from the first to the longest.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 900.0
+
+_ON_THE_WAY = (ChargeStatus.CREATED, ChargeStatus.AUTHORIZED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the provider answered about a charge: ``new`` is where the charge goes, ``word`` its reference or reason."""
+
+    charge: Charge
+    new: ChargeStatus
+    word: str
 
 
 class Settler:
-    """Settles visits with one provider. Safe to call from several threads; one process per books."""
+    """Settles visits with one provider. Safe to call from several threads; one process per books.
 
-    def __init__(self, engine: sa.Engine, provider: PaymentProvider, clock: Clock) -> None:
+    ``together`` is how many visits may share a transaction; ``told`` is called with the id of a visit whose money
+    moved.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        provider: PaymentProvider,
+        clock: Clock,
+        together: int = MOST_TOGETHER,
+        told: Callable[[str], object] = lambda _visit_id: None,
+    ) -> None:
         self._engine = engine
         self._provider = provider
         self._clock = clock
+        self._told = told
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        # SQLite has one writer anyway and no commit to share between connections; it gains as much.
+        self._close: Together[VisitClosed, closing.Closed] = Together(self._close_all, together)
+        self._record: Together[_Step, Charge] = Together(self._record_all, together)
 
     def close(self, closed: VisitClosed) -> BilledVisit:
         """Price the basket, then charge it or send it to review; the visit in its final state.
 
         Raises ``NotFoundError``, ``EventsMissing`` while fewer basket events have arrived than announced,
         ``ConflictError`` when it was closed before with other contents, ``BillingUnavailable`` when the provider
-        does not answer: the visit stays ``closing`` and the same call goes on from there.
+        does not answer: the visit stays ``closing``, the sweep goes on from there, and so does the same call.
         """
-        with writing(self._engine) as connection:
-            visit = require_visit(connection, closed.visit_id, lock=True)
-            if visit.status == VisitStatus.OPEN:
-                self._close(connection, visit, closed)
-            else:
-                _require_same(connection, visit, closed)
-        return self.finish(closed.visit_id)
+        with self._lock_of(closed.visit_id):
+            found = self._close.ask(closed)
+            self._told(closed.visit_id)
+            if found.charge is None or found.charge.status not in _ON_THE_WAY:
+                return found.visit
+            charge = self._drive(found.charge)
+        self._told(closed.visit_id)
+        if charge.status is ChargeStatus.CAPTURED:
+            return replace(found.visit, status=VisitStatus.CAPTURED)
+        return get_visit(self._engine, closed.visit_id)
 
-    def finish(self, visit_id: str) -> BilledVisit:
-        """Drive the visit's charge, if it has one on its way, to its final state."""
-        steps = {ChargeStatus.CREATED: self._authorize, ChargeStatus.AUTHORIZED: self._capture}
-        with self._locks[hash(visit_id) % _LOCKS]:
-            while (charge := _charge_of(self._engine, visit_id)) is not None and charge.status in steps:
-                steps[charge.status](charge)
-        return get_visit(self._engine, visit_id)
+    def finish(self, visit_id: str) -> None:
+        """Drive every charge and refund of the visit that is on its way to its final state.
 
-    def resume(self) -> int:
-        """Finish what a crash left on its way; how many visits are settled now that were not.
-
-        A provider that does not answer, or is not the one the charge began with, leaves its visit ``closing``; the
-        next call that closes it goes on.
+        Raises ``BillingUnavailable`` where the provider does not answer, ``IllegalMove`` where it is not ours.
         """
-        query = sa.select(visits.c.visit_id).where(visits.c.status == VisitStatus.CLOSING)
-        with reading(self._engine) as connection:
-            unfinished = connection.execute(query.order_by(visits.c.closed_ns)).scalars().all()
+        with self._lock_of(visit_id):
+            self._finish(visit_id)
+        self._told(visit_id)
+
+    def sweep(self, *, all_at_once: bool = False) -> int:
+        """Drive on whatever is not final and whose pause is over; how many visits came to an end of it.
+
+        With ``all_at_once`` pauses are not kept, as after a start. A provider that does not answer, or is not the one
+        the charge began with, leaves its visit for the next time.
+        """
+        due_ns = self._clock.now_ns()
         settled = 0
-        for visit_id in unfinished:
+        for visit_id in self._due(None if all_at_once else due_ns):
+            lock = self._lock_of(visit_id)
+            if not lock.acquire(blocking=False):
+                continue  # somebody is at it
             try:
-                self.finish(visit_id)
+                self._finish(visit_id)
                 settled += 1
             except (BillingUnavailable, IllegalMove) as error:
-                log.warning("visit %s stays closing: %s", visit_id, error)
+                log.warning("visit %s is not final yet: %s", visit_id, error)
+            finally:
+                lock.release()
+            self._told(visit_id)
         return settled
 
-    def _close(self, connection: sa.Connection, visit: Any, closed: VisitClosed) -> None:
-        """Everything that is decided without the provider, in one transaction."""
-        events = events_of(connection, closed.visit_id)
-        if len(events) < closed.basket_events:
-            raise EventsMissing(
-                f"visit {closed.visit_id}: {len(events)} of {closed.basket_events} basket events have arrived;"
-                " append the others and close again"
-            )
-        basket = fold_basket(closed.visit_id, events)
-        products = products_of(connection, visit.store, [barcode for barcode, _ in basket.lines])
-        priced = price_basket(basket, products, visit.currency)
-        doubts = list(priced.doubts)
-        if len(events) > closed.basket_events:
-            doubts.append(f"{len(events)} basket events arrived, {closed.basket_events} were announced")
-        status = _status_after_close([*closed.review, *doubts], priced.total)
-        _write_lines(connection, closed.visit_id, priced)
-        _add_reasons(connection, closed.visit_id, closed.review, from_request=True)
-        _add_reasons(connection, closed.visit_id, doubts, from_request=False)
-        if status == VisitStatus.CLOSING:
-            self._create_charge(connection, closed.visit_id, priced.total)
-        self._move_visit(
-            connection,
-            closed.visit_id,
-            VisitStatus.OPEN,
-            status,
-            "closed",
-            closed_ns=closed.t_ns,
-            expected_events=closed.basket_events,
-            confidence=closed.confidence,
-            total_minor=priced.total.minor,
+    def _due(self, at_ns: int | None) -> list[str]:
+        charged = sa.select(charges.c.visit_id, charges.c.next_attempt_ns).where(charges.c.status.in_(_ON_THE_WAY))
+        back = sa.select(charges.c.visit_id, refunds.c.next_attempt_ns).join(
+            charges, charges.c.charge_id == refunds.c.charge_id
         )
+        both = charged.union_all(back.where(refunds.c.status == RefundStatus.CREATED)).subquery()
+        query = sa.select(both.c.visit_id).order_by(both.c.next_attempt_ns, both.c.visit_id)
+        if at_ns is not None:
+            query = query.where(both.c.next_attempt_ns <= at_ns)
+        with reading(self._engine) as connection:
+            return list(dict.fromkeys(connection.execute(query).scalars()))
 
-    def _create_charge(self, connection: sa.Connection, visit_id: str, total: Money) -> None:
-        charge_id = derived_id("charge", visit_id)
-        connection.execute(
-            charges.insert().values(
-                charge_id=charge_id,
-                visit_id=visit_id,
-                cause="visit",
-                amount_minor=total.minor,
-                currency=total.currency,
-                status=ChargeStatus.CREATED,
-                provider=self._provider.name,
-                reference="",
-            )
-        )
-        tell(connection, "charge", charge_id, "", ChargeStatus.CREATED, self._clock.now_ns(), "visit closed")
+    def _lock_of(self, visit_id: str) -> threading.Lock:
+        return self._locks[hash(visit_id) % _LOCKS]
 
-    def _authorize(self, charge: Charge) -> None:
-        self._require_provider(charge)
+    def _finish(self, visit_id: str) -> None:
+        with reading(self._engine) as connection:
+            on_the_way = charges.c.status.in_(_ON_THE_WAY)
+            rows = connection.execute(charges_query().where(charges.c.visit_id == visit_id, on_the_way)).all()
+        for row in rows:
+            self._drive(charge_of_row(row))
+        query = sa.select(refunds.c.refund_id).join(charges, charges.c.charge_id == refunds.c.charge_id)
+        mine = query.where(charges.c.visit_id == visit_id, refunds.c.status == RefundStatus.CREATED)
+        with reading(self._engine) as connection:
+            back = [read_refund(connection, refund_id) for refund_id in connection.execute(mine).scalars().all()]
+        for refund in back:
+            self._give_back(refund)
+
+    def _drive(self, charge: Charge) -> Charge:
+        """Step by step to the end; a silent provider is noted for the sweep and raised."""
+        self._require_provider(charge.charge_id, charge.provider)
+        steps = {ChargeStatus.CREATED: self._authorize, ChargeStatus.AUTHORIZED: self._capture}
+        while charge.status in steps:
+            try:
+                step = steps[charge.status](charge)
+            except BillingUnavailable as error:
+                self._note(charges, charges.c.charge_id == charge.charge_id, error)
+                raise
+            charge = self._record.ask(step)
+        return charge
+
+    def _authorize(self, charge: Charge) -> _Step:
         try:
-            reference = self._provider.authorize(charge)
+            return _Step(charge, ChargeStatus.AUTHORIZED, self._provider.authorize(charge))
         except PaymentDeclined as error:
-            with writing(self._engine) as connection:
-                self._move_charge(connection, charge, ChargeStatus.DECLINED, str(error))
-                self._to_review(connection, charge, f"payment declined: {error}")
-            return
-        with writing(self._engine) as connection:
-            self._move_charge(connection, charge, ChargeStatus.AUTHORIZED, "held", reference=reference)
+            return _Step(charge, ChargeStatus.DECLINED, str(error))
 
-    def _capture(self, charge: Charge) -> None:
-        self._require_provider(charge)
+    def _capture(self, charge: Charge) -> _Step:
         try:
-            self._provider.capture(charge)
+            reference = self._provider.capture(charge) or charge.reference
         except PaymentDeclined as error:
-            self._provider.void(charge)
-            with writing(self._engine) as connection:
-                self._move_charge(connection, charge, ChargeStatus.VOIDED, str(error))
-                self._to_review(connection, charge, f"payment declined: {error}")
-            return
-        with writing(self._engine) as connection:
-            clearing, sales = Account("clearing", charge.provider), Account("sales", charge.store)
-            sale = ledger.transfer(debit=clearing, credit=sales, amount=charge.amount)
-            ledger.post(connection, ledger.sale_id(charge.charge_id), "sale", sale, self._clock.now_ns())
-            self._move_charge(connection, charge, ChargeStatus.CAPTURED, "taken")
-            self._move_visit(connection, charge.visit_id, VisitStatus.CLOSING, VisitStatus.CAPTURED, "paid")
+            self._provider.release(charge)
+            return _Step(charge, ChargeStatus.VOIDED, str(error))
+        return _Step(charge, ChargeStatus.CAPTURED, reference)
 
-    def _require_provider(self, charge: Charge) -> None:
+    def _give_back(self, refund: Refund) -> None:
+        self._require_provider(refund.charge.charge_id, refund.charge.provider)
+        new, word = RefundStatus.REFUNDED, ""
+        try:
+            word = self._provider.refund(refund.charge, refund.refund_id, refund.amount)
+        except PaymentDeclined as error:
+            new, word = RefundStatus.DECLINED, str(error)
+        except BillingUnavailable as error:
+            self._note(refunds, refunds.c.refund_id == refund.refund_id, error)
+            raise
+        with writing(self._engine) as connection:
+            record_refund(connection, refund, new, word, self._clock.now_ns())
+
+    def _require_provider(self, charge_id: str, provider: str) -> None:
         """A charge stays with the provider that was asked first; another one would take the money again."""
-        if charge.provider != self._provider.name:
+        if provider != self._provider.name:
             raise IllegalMove(
-                f"charge {charge.charge_id} began with provider {charge.provider!r}, this service runs with"
-                f" {self._provider.name!r}; start it with {charge.provider!r} to finish the charge"
+                f"charge {charge_id} began with provider {provider!r}, this service runs with"
+                f" {self._provider.name!r}; start it with {provider!r} to finish the charge"
             )
 
-    def _to_review(self, connection: sa.Connection, charge: Charge, reason: str) -> None:
-        _add_reasons(connection, charge.visit_id, [reason], from_request=False)
-        self._move_visit(connection, charge.visit_id, VisitStatus.CLOSING, VisitStatus.REVIEW, reason)
+    def _note(self, table: sa.Table, mine: "sa.ColumnElement[bool]", error: Exception) -> None:
+        """Nobody answered: when to ask again, and what was wrong."""
+        with writing(self._engine) as connection:
+            attempts = connection.execute(sa.select(table.c.attempts).where(mine)).scalar_one()
+            pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(attempts, 30), _LONGEST_PAUSE_S)
+            again_ns = self._clock.now_ns() + round(pause_s * NS_PER_S)
+            values = {"attempts": attempts + 1, "next_attempt_ns": again_ns, "trouble": str(error)}
+            connection.execute(table.update().where(mine).values(**values))
 
-    def _move_visit(
-        self,
-        connection: sa.Connection,
-        visit_id: str,
-        old: VisitStatus,
-        new: VisitStatus,
-        reason: str,
-        **values: int | float,
-    ) -> None:
-        check_move(old, new)
-        tell(connection, "visit", visit_id, old, new, self._clock.now_ns(), reason)
-        here = sa.and_(visits.c.visit_id == visit_id, visits.c.status == old)
-        if connection.execute(visits.update().where(here).values(status=new, **values)).rowcount != 1:
-            raise IllegalMove(f"visit {visit_id} is no longer {old}; read it again")
+    def _close_all(self, closes: Sequence[VisitClosed]) -> Sequence[closing.Closed | Exception]:
+        with writing(self._engine) as connection:
+            return closing.close_visits(connection, closes, self._provider.name, self._clock.now_ns())
 
-    def _move_charge(
-        self, connection: sa.Connection, charge: Charge, new: ChargeStatus, reason: str, **values: str
-    ) -> None:
-        check_move(charge.status, new)
-        tell(connection, "charge", charge.charge_id, charge.status, new, self._clock.now_ns(), reason)
-        here = sa.and_(charges.c.charge_id == charge.charge_id, charges.c.status == charge.status)
-        if connection.execute(charges.update().where(here).values(status=new, **values)).rowcount != 1:
-            raise IllegalMove(f"charge {charge.charge_id} is no longer {charge.status}; read it again")
-
-
-def _status_after_close(reasons: Sequence[str], total: Money) -> VisitStatus:
-    if reasons:
-        return VisitStatus.REVIEW
-    return VisitStatus.CLOSING if total.minor > 0 else VisitStatus.RELEASED
-
-
-def _require_same(connection: sa.Connection, visit: Any, closed: VisitClosed) -> None:
-    """The call that closed this visit was the same one; probabilities may differ by rounding."""
-    before = (visit.closed_ns, visit.expected_events, reasons_of(connection, visit.visit_id, from_request=True))
-    same = before == (closed.t_ns, closed.basket_events, tuple(closed.review))
-    if not same or not math.isclose(visit.confidence, closed.confidence, abs_tol=SAME_PROBABILITY):
-        raise ConflictError(
-            f"visit {visit.visit_id} was closed before with other contents: at {before[0]} ns, {before[1]} basket"
-            f" events, confidence {visit.confidence}, reasons {list(before[2])}"
-        )
+    def _record_all(self, steps: Sequence[_Step]) -> Sequence[Charge | Exception]:
+        """Write down what the provider answered, for several charges at once."""
+        now_ns = self._clock.now_ns()
+        with writing(self._engine) as connection:
+            taken = [step.charge for step in steps if step.new is ChargeStatus.CAPTURED]
+            ledger.post_all(connection, [ledger.sale_of(charge, now_ns) for charge in taken])
+            for old, new in sorted({(step.charge.status, step.new) for step in steps}):
+                alike = [step for step in steps if (step.charge.status, step.new) == (old, new)]
+                moved = [Move(step.charge.charge_id, step.word, _reference(step)) for step in alike]
+                move(connection, "charge", old, new, moved, now_ns)
+            paid = [Move(charge.visit_id, "paid") for charge in taken if charge.pays_visit]
+            move(connection, "visit", VisitStatus.CLOSING, VisitStatus.CAPTURED, paid, now_ns)
+            refused = [step for step in steps if step.new in (ChargeStatus.DECLINED, ChargeStatus.VOIDED)]
+            for step in refused:
+                if step.charge.pays_visit:
+                    why = f"payment declined: {step.word}"
+                    add_reasons(connection, step.charge.visit_id, [why], from_request=False)
+                    again = [Move(step.charge.visit_id, why)]
+                    move(connection, "visit", VisitStatus.CLOSING, VisitStatus.REVIEW, again, now_ns)
+        return [
+            replace(step.charge, status=step.new, reference=_reference(step).get("reference", step.charge.reference))
+            for step in steps
+        ]
 
 
-def _write_lines(connection: sa.Connection, visit_id: str, priced: PricedBasket) -> None:
-    for line in priced.lines:
-        connection.execute(
-            receipt_lines.insert().values(
-                visit_id=visit_id,
-                barcode=line.barcode,
-                name=line.name,
-                quantity=line.quantity,
-                unit_minor=None if line.unit is None else line.unit.minor,
-                total_minor=None if line.total is None else line.total.minor,
-            )
-        )
-
-
-def _add_reasons(connection: sa.Connection, visit_id: str, reasons: Sequence[str], *, from_request: bool) -> None:
-    start = len(reasons_of(connection, visit_id))
-    for position, reason in enumerate(reasons, start):
-        row = {"visit_id": visit_id, "position": position, "reason": reason, "from_request": from_request}
-        connection.execute(review_reasons.insert().values(**row))
-
-
-def _charge_of(engine: sa.Engine, visit_id: str) -> Charge | None:
-    query = sa.select(charges).where(charges.c.visit_id == visit_id)
-    with reading(engine) as connection:
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        visit = read_visit(connection, visit_id)
-    return Charge(
-        row.charge_id,
-        visit_id,
-        visit.account_id,
-        visit.store,
-        Money(row.amount_minor, row.currency),
-        row.status,
-        row.provider,
-        row.reference,
-    )
+def _reference(step: _Step) -> dict[str, str]:
+    return {"reference": step.word} if step.new in (ChargeStatus.AUTHORIZED, ChargeStatus.CAPTURED) else {}

@@ -24,6 +24,7 @@ _FROZEN = (
     "coupons",
     "coupon_redemptions",
     "points_moves",
+    "payment_splits",
 )
 
 

@@ -6,10 +6,28 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from walkout.billing.catalog import ensure_store
+from walkout.billing.catalog import ensure_store, terms_of
 from walkout.billing.database import insert_new, reading, writing
-from walkout.billing.records import BilledVisit, Line, Receipt, VisitStatus
-from walkout.billing.schema import basket_events, receipt_lines, review_reasons, status_events, visits
+from walkout.billing.lines import read_lines
+from walkout.billing.moves import tell
+from walkout.billing.records import (
+    BilledVisit,
+    Charge,
+    ChargeStatus,
+    Payment,
+    Receipt,
+    RefundStatus,
+    VisitStatus,
+)
+from walkout.billing.schema import (
+    adjustments,
+    basket_events,
+    charges,
+    refunds,
+    review_reasons,
+    status_events,
+    visits,
+)
 from walkout.domain.money import Money
 from walkout.domain.shopping import BasketEvent
 from walkout.errors import ConflictError, IllegalMove, NotFoundError
@@ -27,7 +45,7 @@ def open_visit(
     with writing(engine) as connection:
         ensure_store(connection, store, currency)
         if insert_new(connection, visits, [{"visit_id": visit_id, "status": VisitStatus.OPEN, **wanted}]):
-            tell(connection, "visit", visit_id, "", VisitStatus.OPEN, now_ns, "entered")
+            tell(connection, "visit", [visit_id], VisitStatus.OPEN, now_ns, "entered")
         else:
             row = require_visit(connection, visit_id)
             if any(row._mapping[name] != value for name, value in wanted.items()):
@@ -92,6 +110,7 @@ def _row(event: BasketEvent) -> dict[str, Any]:
         "quantity": event.quantity,
         "probability": event.probability,
         "weight_event_id": event.weight_event_id,
+        "grams": event.grams,
     }
 
 
@@ -99,9 +118,9 @@ def _same_event(one: BasketEvent, other: BasketEvent) -> bool:
     return _key(one) == _key(other) and math.isclose(one.probability, other.probability, abs_tol=SAME_PROBABILITY)
 
 
-def _key(event: BasketEvent) -> tuple[str, int, str, str, int, str]:
+def _key(event: BasketEvent) -> tuple[str, int, str, str, int, str, int]:
     """All of an event that must be equal when it comes again."""
-    return (event.visit_id, event.t_ns, event.kind, event.barcode, event.quantity, event.weight_event_id)
+    return (event.visit_id, event.t_ns, event.kind, event.barcode, event.quantity, event.weight_event_id, event.grams)
 
 
 def _event(row: Any) -> BasketEvent:
@@ -114,14 +133,18 @@ def _event(row: Any) -> BasketEvent:
         row.quantity,
         row.probability,
         row.weight_event_id,
+        row.grams,
     )
 
 
-def events_of(connection: sa.Connection, visit_id: str) -> list[BasketEvent]:
-    """Every basket event of the visit that has arrived, by time."""
-    query = sa.select(basket_events).where(basket_events.c.visit_id == visit_id)
-    rows = connection.execute(query.order_by(basket_events.c.t_ns, basket_events.c.event_id))
-    return [_event(row) for row in rows]
+def events_of(connection: sa.Connection, visit_ids: Sequence[str]) -> dict[str, list[BasketEvent]]:
+    """Every basket event of these visits that has arrived, by visit and time."""
+    found: dict[str, list[BasketEvent]] = {}
+    if visit_ids:
+        query = sa.select(basket_events).where(basket_events.c.visit_id.in_(visit_ids))
+        for row in connection.execute(query.order_by(basket_events.c.t_ns, basket_events.c.event_id)):
+            found.setdefault(row.visit_id, []).append(_event(row))
+    return found
 
 
 def get_visit(engine: sa.Engine, visit_id: str) -> BilledVisit:
@@ -148,17 +171,48 @@ def get_receipt(engine: sa.Engine, visit_id: str) -> Receipt:
         visit = read_visit(connection, visit_id)
         if visit.status in (VisitStatus.OPEN, VisitStatus.CLOSING):
             raise NotFoundError(f"visit {visit_id} is {visit.status}; its receipt comes when it is settled")
-        query = sa.select(receipt_lines).where(receipt_lines.c.visit_id == visit_id)
-        rows = connection.execute(query.order_by(receipt_lines.c.barcode)).all()
-    lines = tuple(
-        Line(line.barcode, line.name, line.quantity, _amount(line.unit_minor, visit), _amount(line.total_minor, visit))
-        for line in rows
+        lines = read_lines(connection, visit_id, visit.currency)
+        paid = payments_of(connection, visit_id)
+        terms = terms_of(connection, visit.store)
+        due = due_of(connection, visit_id)
+    total = Money(due, visit.currency)
+    return Receipt(visit, lines, total, row.confidence, paid, terms)
+
+
+def due_of(connection: sa.Connection, visit_id: str) -> int:
+    """What the visit comes to in minor units: the total of its lines and every adjustment since."""
+    changed = sa.select(sa.func.coalesce(sa.func.sum(adjustments.c.amount_minor), 0))
+    later = connection.execute(changed.where(adjustments.c.visit_id == visit_id)).scalar_one()
+    total = connection.execute(sa.select(visits.c.total_minor).where(visits.c.visit_id == visit_id)).scalar_one()
+    return int(total or 0) + int(later)
+
+
+def payments_of(connection: sa.Connection, visit_id: str) -> tuple[Payment, ...]:
+    """What was taken for the visit and given back, oldest first."""
+    taken = sa.select(
+        charges.c.provider, charges.c.amount_minor, charges.c.currency, charges.c.reference, status_events.c.at_ns
+    ).join(
+        status_events,
+        sa.and_(status_events.c.subject == "charge", status_events.c.subject_id == charges.c.charge_id),
     )
-    return Receipt(visit, lines, Money(row.total_minor, visit.currency), row.confidence)
-
-
-def _amount(minor: int | None, visit: BilledVisit) -> Money | None:
-    return None if minor is None else Money(minor, visit.currency)
+    back = (
+        sa.select(
+            charges.c.provider, -refunds.c.amount_minor, charges.c.currency, refunds.c.reference, status_events.c.at_ns
+        )
+        .join(charges, charges.c.charge_id == refunds.c.charge_id)
+        .join(
+            status_events,
+            sa.and_(status_events.c.subject == "refund", status_events.c.subject_id == refunds.c.refund_id),
+        )
+    )
+    mine = charges.c.visit_id == visit_id
+    both = sa.union_all(
+        taken.where(mine, status_events.c.new_status == ChargeStatus.CAPTURED),
+        back.where(mine, status_events.c.new_status == RefundStatus.REFUNDED),
+    )
+    rows = connection.execute(both).all()
+    found = [Payment(row[0], Money(row[1], row[2]), row[3], row[4]) for row in rows]
+    return tuple(sorted(found, key=lambda payment: (payment.at_ns, -payment.amount.minor)))
 
 
 def lock_visits(connection: sa.Connection, visit_ids: Iterable[str]) -> Sequence[Any]:
@@ -201,7 +255,44 @@ def read_visit(connection: sa.Connection, visit_id: str) -> BilledVisit:
     )
 
 
-def tell(connection: sa.Connection, subject: str, subject_id: str, old: str, new: str, at_ns: int, reason: str) -> None:
-    """Append the status event that the database wants to see before it lets a status move."""
-    values = {"old_status": str(old), "new_status": str(new), "at_ns": at_ns, "actor": "billing", "reason": reason}
-    connection.execute(status_events.insert().values(subject=subject, subject_id=subject_id, **values))
+def add_reasons(connection: sa.Connection, visit_id: str, reasons: Sequence[str], *, from_request: bool) -> None:
+    """Further reasons why a person should look, after those there are."""
+    start = len(reasons_of(connection, visit_id))
+    for position, reason in enumerate(reasons, start):
+        row = {"visit_id": visit_id, "position": position, "reason": reason, "from_request": from_request}
+        connection.execute(review_reasons.insert().values(**row))
+
+
+def charges_query() -> "sa.Select[Any]":
+    """Charges with what their records want of visits and adjustments."""
+    pays_visit = sa.or_(charges.c.cause == "visit", adjustments.c.before_capture)
+    return (
+        sa.select(charges, visits.c.account_id, visits.c.store, pays_visit.label("pays_visit"))
+        .join(visits, visits.c.visit_id == charges.c.visit_id)
+        .outerjoin(adjustments, adjustments.c.adjustment_id == charges.c.cause)
+    )
+
+
+def charge_of_row(row: Any) -> Charge:
+    """A charge from a row of ``charges_query``."""
+    return Charge(
+        row.charge_id,
+        row.visit_id,
+        row.account_id,
+        row.store,
+        Money(row.amount_minor, row.currency),
+        ChargeStatus(row.status),
+        row.provider,
+        row.reference,
+        cause=row.cause,
+        attempts=row.attempts,
+        pays_visit=row.pays_visit,
+    )
+
+
+def charge_of(connection: sa.Connection, visit_id: str) -> Charge | None:
+    """The charge that is on its way for the visit's own total, None where there is none."""
+    on_the_way = charges.c.status.in_([ChargeStatus.CREATED, ChargeStatus.AUTHORIZED])
+    rows = connection.execute(charges_query().where(charges.c.visit_id == visit_id, on_the_way)).all()
+    found = [charge_of_row(row) for row in rows]
+    return next((charge for charge in found if charge.pays_visit), None)

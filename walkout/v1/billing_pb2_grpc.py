@@ -54,6 +54,11 @@ class BillingStub:
                 request_serializer=walkout_dot_v1_dot_billing__pb2.GetVisitRequest.SerializeToString,
                 response_deserializer=walkout_dot_v1_dot_billing__pb2.GetVisitResponse.FromString,
                 _registered_method=True)
+        self.WatchVisit = channel.unary_stream(
+                '/walkout.v1.Billing/WatchVisit',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.WatchVisitRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.WatchVisitResponse.FromString,
+                _registered_method=True)
         self.GetReceipt = channel.unary_unary(
                 '/walkout.v1.Billing/GetReceipt',
                 request_serializer=walkout_dot_v1_dot_billing__pb2.GetReceiptRequest.SerializeToString,
@@ -64,10 +69,55 @@ class BillingStub:
                 request_serializer=walkout_dot_v1_dot_billing__pb2.ListVisitsRequest.SerializeToString,
                 response_deserializer=walkout_dot_v1_dot_billing__pb2.ListVisitsResponse.FromString,
                 _registered_method=True)
+        self.AdjustCharge = channel.unary_unary(
+                '/walkout.v1.Billing/AdjustCharge',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.AdjustChargeRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.AdjustChargeResponse.FromString,
+                _registered_method=True)
+        self.Refund = channel.unary_unary(
+                '/walkout.v1.Billing/Refund',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.RefundRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.RefundResponse.FromString,
+                _registered_method=True)
+        self.OpenDispute = channel.unary_unary(
+                '/walkout.v1.Billing/OpenDispute',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.OpenDisputeRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.OpenDisputeResponse.FromString,
+                _registered_method=True)
+        self.ResolveDispute = channel.unary_unary(
+                '/walkout.v1.Billing/ResolveDispute',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.ResolveDisputeRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.ResolveDisputeResponse.FromString,
+                _registered_method=True)
+        self.GetSettlementReport = channel.unary_unary(
+                '/walkout.v1.Billing/GetSettlementReport',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.GetSettlementReportRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.GetSettlementReportResponse.FromString,
+                _registered_method=True)
         self.UpsertPrices = channel.unary_unary(
                 '/walkout.v1.Billing/UpsertPrices',
                 request_serializer=walkout_dot_v1_dot_billing__pb2.UpsertPricesRequest.SerializeToString,
                 response_deserializer=walkout_dot_v1_dot_billing__pb2.UpsertPricesResponse.FromString,
+                _registered_method=True)
+        self.ArchiveProducts = channel.unary_unary(
+                '/walkout.v1.Billing/ArchiveProducts',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.ArchiveProductsRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.ArchiveProductsResponse.FromString,
+                _registered_method=True)
+        self.SetBarcodes = channel.unary_unary(
+                '/walkout.v1.Billing/SetBarcodes',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.SetBarcodesRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.SetBarcodesResponse.FromString,
+                _registered_method=True)
+        self.SetPricePeriods = channel.unary_unary(
+                '/walkout.v1.Billing/SetPricePeriods',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.SetPricePeriodsRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.SetPricePeriodsResponse.FromString,
+                _registered_method=True)
+        self.SetStoreTerms = channel.unary_unary(
+                '/walkout.v1.Billing/SetStoreTerms',
+                request_serializer=walkout_dot_v1_dot_billing__pb2.SetStoreTermsRequest.SerializeToString,
+                response_deserializer=walkout_dot_v1_dot_billing__pb2.SetStoreTermsResponse.FromString,
                 _registered_method=True)
         self.TopUpWallet = channel.unary_unary(
                 '/walkout.v1.Billing/TopUpWallet',
@@ -111,6 +161,13 @@ class BillingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchVisit(self, request, context):
+        """The visit and what is in its basket, at once and after every change, until it is settled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReceipt(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -124,8 +181,71 @@ class BillingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdjustCharge(self, request, context):
+        """Staff corrects a visit: decides one in review, or takes or gives back the difference after the capture.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Refund(self, request, context):
+        """Goods come back: gives back what was paid for them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenDispute(self, request, context):
+        """Somebody contests a visit: too much was charged, or too little.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveDispute(self, request, context):
+        """Decides a dispute; accepting it gives back or takes the difference.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSettlementReport(self, request, context):
+        """What one store earned on one day, by provider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpsertPrices(self, request, context):
         """Sets names and prices of a store's products; products not named keep theirs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchiveProducts(self, request, context):
+        """Takes products out of the offer; they keep their prices for whoever still carries one out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBarcodes(self, request, context):
+        """Replaces the other barcodes of a product.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPricePeriods(self, request, context):
+        """Replaces the times at which a product has another price.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetStoreTerms(self, request, context):
+        """Replaces on what terms a store sells: seller, tax classes, promotions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +288,11 @@ def add_BillingServicer_to_server(servicer, server):
                     request_deserializer=walkout_dot_v1_dot_billing__pb2.GetVisitRequest.FromString,
                     response_serializer=walkout_dot_v1_dot_billing__pb2.GetVisitResponse.SerializeToString,
             ),
+            'WatchVisit': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchVisit,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.WatchVisitRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.WatchVisitResponse.SerializeToString,
+            ),
             'GetReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReceipt,
                     request_deserializer=walkout_dot_v1_dot_billing__pb2.GetReceiptRequest.FromString,
@@ -178,10 +303,55 @@ def add_BillingServicer_to_server(servicer, server):
                     request_deserializer=walkout_dot_v1_dot_billing__pb2.ListVisitsRequest.FromString,
                     response_serializer=walkout_dot_v1_dot_billing__pb2.ListVisitsResponse.SerializeToString,
             ),
+            'AdjustCharge': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdjustCharge,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.AdjustChargeRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.AdjustChargeResponse.SerializeToString,
+            ),
+            'Refund': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refund,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.RefundRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.RefundResponse.SerializeToString,
+            ),
+            'OpenDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenDispute,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.OpenDisputeRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.OpenDisputeResponse.SerializeToString,
+            ),
+            'ResolveDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveDispute,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.ResolveDisputeRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.ResolveDisputeResponse.SerializeToString,
+            ),
+            'GetSettlementReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSettlementReport,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.GetSettlementReportRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.GetSettlementReportResponse.SerializeToString,
+            ),
             'UpsertPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.UpsertPrices,
                     request_deserializer=walkout_dot_v1_dot_billing__pb2.UpsertPricesRequest.FromString,
                     response_serializer=walkout_dot_v1_dot_billing__pb2.UpsertPricesResponse.SerializeToString,
+            ),
+            'ArchiveProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveProducts,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.ArchiveProductsRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.ArchiveProductsResponse.SerializeToString,
+            ),
+            'SetBarcodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBarcodes,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.SetBarcodesRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.SetBarcodesResponse.SerializeToString,
+            ),
+            'SetPricePeriods': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPricePeriods,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.SetPricePeriodsRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.SetPricePeriodsResponse.SerializeToString,
+            ),
+            'SetStoreTerms': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetStoreTerms,
+                    request_deserializer=walkout_dot_v1_dot_billing__pb2.SetStoreTermsRequest.FromString,
+                    response_serializer=walkout_dot_v1_dot_billing__pb2.SetStoreTermsResponse.SerializeToString,
             ),
             'TopUpWallet': grpc.unary_unary_rpc_method_handler(
                     servicer.TopUpWallet,
@@ -313,6 +483,33 @@ class Billing:
             _registered_method=True)
 
     @staticmethod
+    def WatchVisit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/walkout.v1.Billing/WatchVisit',
+            walkout_dot_v1_dot_billing__pb2.WatchVisitRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.WatchVisitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetReceipt(request,
             target,
             options=(),
@@ -367,6 +564,141 @@ class Billing:
             _registered_method=True)
 
     @staticmethod
+    def AdjustCharge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/AdjustCharge',
+            walkout_dot_v1_dot_billing__pb2.AdjustChargeRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.AdjustChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/Refund',
+            walkout_dot_v1_dot_billing__pb2.RefundRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.RefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/OpenDispute',
+            walkout_dot_v1_dot_billing__pb2.OpenDisputeRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.OpenDisputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/ResolveDispute',
+            walkout_dot_v1_dot_billing__pb2.ResolveDisputeRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.ResolveDisputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSettlementReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/GetSettlementReport',
+            walkout_dot_v1_dot_billing__pb2.GetSettlementReportRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.GetSettlementReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def UpsertPrices(request,
             target,
             options=(),
@@ -383,6 +715,114 @@ class Billing:
             '/walkout.v1.Billing/UpsertPrices',
             walkout_dot_v1_dot_billing__pb2.UpsertPricesRequest.SerializeToString,
             walkout_dot_v1_dot_billing__pb2.UpsertPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/ArchiveProducts',
+            walkout_dot_v1_dot_billing__pb2.ArchiveProductsRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.ArchiveProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBarcodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/SetBarcodes',
+            walkout_dot_v1_dot_billing__pb2.SetBarcodesRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.SetBarcodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPricePeriods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/SetPricePeriods',
+            walkout_dot_v1_dot_billing__pb2.SetPricePeriodsRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.SetPricePeriodsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetStoreTerms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/walkout.v1.Billing/SetStoreTerms',
+            walkout_dot_v1_dot_billing__pb2.SetStoreTermsRequest.SerializeToString,
+            walkout_dot_v1_dot_billing__pb2.SetStoreTermsResponse.FromString,
             options,
             channel_credentials,
             insecure,

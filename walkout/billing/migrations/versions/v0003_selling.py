@@ -28,6 +28,10 @@ CREATE TABLE payment_methods (
     provider TEXT NOT NULL, account_id TEXT NOT NULL, customer TEXT NOT NULL, method TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ({", ".join(repr(kind) for kind in KINDS)})), saved_ns BIGINT NOT NULL,
     PRIMARY KEY (provider, account_id));
+CREATE TABLE payment_splits (
+    charge_id TEXT NOT NULL, refund_id TEXT NOT NULL,
+    wallet_minor BIGINT NOT NULL CHECK (wallet_minor BETWEEN 0 AND {LARGEST_MINOR}),
+    card_minor BIGINT NOT NULL CHECK (card_minor BETWEEN 0 AND {LARGEST_MINOR}), PRIMARY KEY (charge_id, refund_id));
 CREATE TABLE webhooks (
     provider TEXT NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL, reference TEXT NOT NULL,
     charge_id TEXT NOT NULL, received_ns BIGINT NOT NULL, applied_ns BIGINT, outcome TEXT DEFAULT '' NOT NULL,
