@@ -17,6 +17,7 @@
     │   ├── BadRequest       a field that cannot be used: which and why
     │   ├── EventsMissing    the visit cannot be closed before its other basket events have arrived
     │   └── BillingUnavailable  billing or the provider does not answer; the same call may be made again
+    │       └── PaymentMismatch  the provider did something else than it was asked; a person must look
     ├── ModelError           a model's card or weights that cannot be used: which and what to do
     ├── CaptureError         a camera's address that can never work
     ├── ClipError            footage that is not there, or cannot be written
@@ -99,6 +100,10 @@ class EventsMissing(BillingError):
 
 class BillingUnavailable(BillingError):
     """Billing or the payment provider does not answer; the same call may be made again, nothing happens twice."""
+
+
+class PaymentMismatch(BillingUnavailable):
+    """The provider did something else than it was asked: the books stay as they are, a person must look."""
 
 
 class WorkerError(WalkoutError):

@@ -1,26 +1,29 @@
-"""The door to whoever moves the money: the protocol, the table of providers, and a fake that ships.
+"""The door to whoever moves the money: the protocol and the table of providers.
 
-The key of every call is ``charge.charge_id``, our own row's id: asking twice has the effect of asking once, also
-after a restart of either side.
+The key of every call is our own row's id (``charge.charge_id``, ``refund_id``): asking twice has the effect of asking
+once, also after a restart of either side.
 """
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import sqlalchemy as sa
 
-from walkout.billing.records import Charge
+from walkout.billing.fake_provider import FakeProvider
+from walkout.billing.records import Charge, ProviderEvent
+from walkout.billing.split_provider import SplitProvider
+from walkout.billing.stripe_provider import StripeProvider, stripe_from_environment
 from walkout.billing.wallet import WalletProvider
 from walkout.domain.clock import Clock
-from walkout.errors import BillingUnavailable, IllegalMove, PaymentDeclined
+from walkout.domain.money import Money
 
 
 class PaymentProvider(Protocol):
-    """Holds, takes and drops money. Each method may be called again with the same charge.
+    """Holds, takes, drops and gives back money. Each method may be called again with the same arguments.
 
     Raises ``PaymentDeclined`` for a final no, ``BillingUnavailable`` when nobody knows whether it happened (ask
-    again), ``IllegalMove`` for a capture or void without a hold, a capture after a void, a void after a capture.
+    again), ``PaymentMismatch`` when it did something else than it was asked, ``IllegalMove`` for a capture or release
+    without a hold, a capture after a release, a release after a capture, and a refund before it.
     """
 
     @property
@@ -32,78 +35,38 @@ class PaymentProvider(Protocol):
         """Hold the amount; the provider's own name of the hold."""
         ...
 
-    def capture(self, charge: Charge) -> None:
-        """Take what is on hold."""
+    def adjust(self, charge: Charge, amount: Money) -> str:
+        """Let the hold cover ``amount``, more or less than it did; the name of the hold from now on."""
         ...
 
-    def void(self, charge: Charge) -> None:
+    def capture(self, charge: Charge) -> str:
+        """Take ``charge.amount`` of what is on hold and drop the rest; the name of what was taken.
+
+        A hold that expired is made once more, so the name may be another one than ``authorize`` gave.
+        """
+        ...
+
+    def release(self, charge: Charge) -> None:
         """Drop the hold."""
         ...
 
+    def refund(self, charge: Charge, refund_id: str, amount: Money) -> str:
+        """Give back ``amount`` of what was taken, once per ``refund_id``; the provider's own name of it."""
+        ...
 
-class FakeProvider:
-    """An outside provider without the outside: remembers every charge, and fails as its plan says.
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes, now_ns: int) -> ProviderEvent:
+        """What a webhook says; raises ``BadRequest`` unless the provider signed it, not long before ``now_ns``."""
+        ...
 
-    ``plan`` is consumed one word per call, whatever the method: ``"ok"``, ``"decline"``, ``"timeout"`` (nothing
-    happened, nobody knows) or ``"late"`` (it happened, the answer was lost). An empty plan means ok for ever.
-    """
 
-    name = "fake"
-
-    def __init__(self, plan: Sequence[str] = ()) -> None:
-        unknown = set(plan) - {"ok", "decline", "timeout", "late"}
-        if unknown:
-            raise ValueError(f"no such word in a plan: {sorted(unknown)}")
-        self._plan = list(plan)
-        self._lock = threading.Lock()
-        self.states: dict[str, str] = {}
-        """charge_id -> held | taken | dropped"""
-        self.taken_minor = 0
-        """Sum of what was ever taken, in minor units of whatever currency; grows once per charge."""
-
-    def authorize(self, charge: Charge) -> str:
-        """Hold the amount; always the same name for the same charge."""
-        with self._lock:
-            late = self._fail(charge)
-            self.states.setdefault(charge.charge_id, "held")
-            self._answer(charge, late)
-            return f"fake-{charge.charge_id}"
-
-    def capture(self, charge: Charge) -> None:
-        """Take what is on hold, once."""
-        self._finish(charge, "taken")
-
-    def void(self, charge: Charge) -> None:
-        """Drop the hold."""
-        self._finish(charge, "dropped")
-
-    def _finish(self, charge: Charge, state: str) -> None:
-        with self._lock:
-            late = self._fail(charge)
-            before = self.states.get(charge.charge_id, "unknown")
-            if before not in ("held", state):
-                raise IllegalMove(f"charge {charge.charge_id} is {before}, it cannot become {state}")
-            if before == "held" and state == "taken":
-                self.taken_minor += charge.amount.minor
-            self.states[charge.charge_id] = state
-            self._answer(charge, late)
-
-    def _fail(self, charge: Charge) -> bool:
-        """Consume one word of the plan; True when the answer is to be lost after the work."""
-        word = self._plan.pop(0) if self._plan else "ok"
-        if word == "decline":
-            raise PaymentDeclined(f"the card behind {charge.account_id} was declined")
-        if word == "timeout":
-            raise BillingUnavailable("the provider did not answer; ask again")
-        return word == "late"
-
-    def _answer(self, charge: Charge, late: bool) -> None:
-        if late:
-            raise BillingUnavailable(f"the answer about charge {charge.charge_id} was lost; ask again")
+def _split(engine: sa.Engine, clock: Clock) -> PaymentProvider:
+    return SplitProvider(engine, clock, stripe_from_environment(engine, clock))
 
 
 #: Every provider by the name that the settings use.
 PROVIDERS: Mapping[str, Callable[[sa.Engine, Clock], PaymentProvider]] = {
-    "wallet": WalletProvider,
-    "fake": lambda _engine, _clock: FakeProvider(),
+    WalletProvider.name: WalletProvider,
+    FakeProvider.name: lambda _engine, clock: FakeProvider(clock=clock),
+    StripeProvider.name: stripe_from_environment,
+    SplitProvider.name: _split,
 }

@@ -1,16 +1,20 @@
-"""Prepaid money as a payment provider: a hold on the shopper's wallet, taken or dropped later.
+"""Prepaid money as a payment provider: a hold on the shopper's wallet, taken, dropped or given back later.
 
 Each step is one transaction of the ledger named after the charge, so asking twice finds the first answer.
 """
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
 from walkout.billing import ledger
-from walkout.billing.database import writing
+from walkout.billing.database import reading, writing
 from walkout.billing.ledger import Account
-from walkout.billing.records import Charge
+from walkout.billing.records import Charge, ProviderEvent
+from walkout.billing.schema import postings, transactions
 from walkout.domain.clock import Clock
-from walkout.errors import IllegalMove, PaymentDeclined
+from walkout.domain.money import Money
+from walkout.errors import BadRequest, IllegalMove, PaymentDeclined
 
 
 class WalletProvider:
@@ -31,31 +35,111 @@ class WalletProvider:
                 return key
             if balance < charge.amount:
                 raise PaymentDeclined(f"the wallet holds {balance}, the total is {charge.amount}")
-            self._post(connection, charge, "hold", Account("hold", charge.account_id), _wallet(charge))
+            self._post(connection, charge, "hold", _hold(charge), _wallet(charge), charge.amount)
         return key
 
-    def capture(self, charge: Charge) -> None:
-        """Take what is on hold; raises ``IllegalMove`` without a hold and after a void."""
+    def adjust(self, charge: Charge, amount: Money) -> str:
+        """Let the hold cover ``amount``; raises ``PaymentDeclined`` where the wallet holds too little for it."""
         with writing(self._engine) as connection:
-            self._require_hold(connection, charge, but_not="release")
-            self._post(connection, charge, "take", Account("clearing", self.name), Account("hold", charge.account_id))
+            balance = ledger.balance(connection, charge.account_id, amount.currency, lock=True)
+            self._require_hold(connection, charge, but_not=("release", "take"))
+            steps = _hold_steps(connection, charge)
+            more = amount.minor - sum(steps)
+            if more > balance.minor:
+                raise PaymentDeclined(f"the wallet holds {balance}, {Money(more, amount.currency)} more are needed")
+            step = f"hold/{len(steps)}"
+            if more > 0:
+                self._post(connection, charge, step, _hold(charge), _wallet(charge), Money(more, amount.currency))
+            elif more < 0:
+                self._post(connection, charge, step, _wallet(charge), _hold(charge), Money(-more, amount.currency))
+        return _key(charge, "hold")
 
-    def void(self, charge: Charge) -> None:
+    def capture(self, charge: Charge) -> str:
+        """Take ``charge.amount`` and give the rest of the hold back; raises ``IllegalMove`` without a hold."""
+        with writing(self._engine) as connection:
+            self._require_hold(connection, charge, but_not=("release",))
+            if not ledger.is_posted(connection, _key(charge, "take")):
+                rest = Money(sum(_hold_steps(connection, charge)), charge.amount.currency) - charge.amount
+                if rest.minor < 0:
+                    raise PaymentDeclined(f"{charge.amount} is more than what is on hold")
+                clearing = Account("clearing", self.name)
+                self._post(connection, charge, "take", clearing, _hold(charge), charge.amount)
+                if rest.minor > 0:
+                    self._post(connection, charge, "rest", _wallet(charge), _hold(charge), rest)
+        return _key(charge, "hold")
+
+    def release(self, charge: Charge) -> None:
         """Give the hold back; raises ``IllegalMove`` without a hold and after a capture."""
         with writing(self._engine) as connection:
-            self._require_hold(connection, charge, but_not="take")
-            self._post(connection, charge, "release", _wallet(charge), Account("hold", charge.account_id))
+            self._require_hold(connection, charge, but_not=("take",))
+            if not ledger.is_posted(connection, _key(charge, "release")):
+                held = Money(sum(_hold_steps(connection, charge)), charge.amount.currency)
+                self._post(connection, charge, "release", _wallet(charge), _hold(charge), held)
 
-    def _require_hold(self, connection: sa.Connection, charge: Charge, but_not: str) -> None:
+    def refund(self, charge: Charge, refund_id: str, amount: Money) -> str:
+        """Put ``amount`` back into the wallet, once per ``refund_id``; raises ``PaymentDeclined`` for too much."""
+        with writing(self._engine) as connection:
+            ledger.balance(connection, charge.account_id, amount.currency, lock=True)
+            taken = _moved(connection, _key(charge, "take"), "hold")
+            if taken is None:
+                raise IllegalMove(f"charge {charge.charge_id} was never taken; nothing to give back")
+            kind, number, given = f"give back {refund_id}", 0, 0
+            while (minor := _moved(connection, key := _key(charge, f"back/{number}"), "clearing")) is not None:
+                if _kind_of(connection, key) == kind:
+                    return key
+                number, given = number + 1, given + minor
+            if given + amount.minor > taken:
+                raise PaymentDeclined(f"{amount} is more than is left of charge {charge.charge_id}")
+            back = ledger.transfer(debit=Account("clearing", self.name), credit=_wallet(charge), amount=amount)
+            ledger.post(connection, key, kind, back, self._clock.now_ns())
+        return key
+
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes, now_ns: int) -> ProviderEvent:  # noqa: ARG002
+        """Our own books send nothing."""
+        raise BadRequest("webhook: the prepaid wallet sends none")
+
+    def _require_hold(self, connection: sa.Connection, charge: Charge, but_not: tuple[str, ...]) -> None:
         if not ledger.is_posted(connection, _key(charge, "hold")):
             raise IllegalMove(f"charge {charge.charge_id} has no hold; authorize it first")
-        if ledger.is_posted(connection, _key(charge, but_not)):
-            raise IllegalMove(f"the hold of charge {charge.charge_id} is gone: {but_not} came first")
+        for step in but_not:
+            if ledger.is_posted(connection, _key(charge, step)):
+                raise IllegalMove(f"the hold of charge {charge.charge_id} is gone: {step} came first")
 
-    def _post(self, connection: sa.Connection, charge: Charge, step: str, to: Account, source: Account) -> None:
+    def _post(
+        self, connection: sa.Connection, charge: Charge, step: str, to: Account, source: Account, amount: Money
+    ) -> None:
         """Move the amount from ``source`` to ``to``, both accounts that owe: the source is debited."""
-        moved = ledger.transfer(debit=source, credit=to, amount=charge.amount)
-        ledger.post(connection, _key(charge, step), step, moved, self._clock.now_ns())
+        moved = ledger.transfer(debit=source, credit=to, amount=amount)
+        ledger.post(connection, _key(charge, step), step.split("/")[0], moved, self._clock.now_ns())
+
+
+def wallet_balance(engine: sa.Engine, account_id: str, currency: str) -> Money:
+    """What the wallet holds and no charge has a hold on."""
+    with reading(engine) as connection:
+        return ledger.balance(connection, account_id, currency)
+
+
+def _hold_steps(connection: sa.Connection, charge: Charge) -> list[int]:
+    """Minor units that the first hold and each adjustment put on hold; an adjustment downwards is negative."""
+    found: list[int] = []
+    while (minor := _moved(connection, _key(charge, f"hold/{len(found)}" if found else "hold"), "hold")) is not None:
+        found.append(-minor)
+    return found
+
+
+def _moved(connection: sa.Connection, key: str, kind: str) -> int | None:
+    """Minor units that a transaction debited to its account of ``kind``; None where there is no such transaction."""
+    query = sa.select(postings.c.amount_minor).where(postings.c.transaction_id == key, postings.c.kind == kind)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def _kind_of(connection: sa.Connection, key: str) -> str:
+    query = sa.select(transactions.c.kind).where(transactions.c.transaction_id == key)
+    return str(connection.execute(query).scalar_one())
+
+
+def _hold(charge: Charge) -> Account:
+    return Account("hold", charge.account_id)
 
 
 def _wallet(charge: Charge) -> Account:
