@@ -66,7 +66,7 @@ class VideoBodies:
     def records(self) -> list[Seen]:
         """Body frames, and gaps where a video cannot be read, in order of time. Raises what ``watch`` raises."""
         if self._found is None:
-            epoch_ns = _epoch_ns(self._folder, self._first_plate_ns)
+            epoch_ns = recording_epoch_ns(self._folder, self._first_plate_ns)
             detector = open_pose_model(self._folder, self._models_dir)
             self._found = list(watch(self._folder, self._layout, detector, epoch_ns, self._say))
         return self._found
@@ -175,7 +175,8 @@ def _frames(path: Path, camera_id: str, epoch_ns: int) -> Iterator[Frame]:
         video.release()
 
 
-def _epoch_ns(folder: Path, first_plate_ns: Callable[[], int | None]) -> int:
+def recording_epoch_ns(folder: Path, first_plate_ns: Callable[[], int | None]) -> int:
+    """Second 0 of the videos, ns UTC, as this module says. Raises ``RecordingError`` where nothing tells."""
     truth = folder / "truth.json"
     if truth.is_file():
         try:
