@@ -17,9 +17,11 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 store_app = typer.Typer(no_args_is_help=True, help="Look at a store folder.")
 import_app = typer.Typer(no_args_is_help=True, help="Turn recordings of other formats into ours.")
 models_app = typer.Typer(no_args_is_help=True, help="Detection models: their cards, their weights, whether they run.")
+vision_app = typer.Typer(no_args_is_help=True, help="Look at what the cameras see and what is made of it.")
 app.add_typer(store_app, name="store")
 app.add_typer(import_app, name="import")
 app.add_typer(models_app, name="models")
+app.add_typer(vision_app, name="vision")
 
 #: The simulated scene always starts at the same moment (2026-01-05 09:00 UTC), so that it is always the same.
 DEMO_START_NS = 1_767_603_600_000_000_000
@@ -236,6 +238,37 @@ def import_nanostore_command(
     for gap in gaps:
         typer.echo(f"gap: {gap.source}: {gap.reason}")
     typer.echo(f"{destination}: recorded; {len(anomalies)} anomalies of the store are listed in anomalies.csv")
+
+
+@vision_app.callback()
+def vision() -> None:
+    """Look at what the cameras see and what is made of it."""
+
+
+@vision_app.command("overlay")
+def vision_overlay(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A recording with videos, cam*.mp4.")],
+    out: Annotated[Path, typer.Option(help="sheet.png (or .jpg): some moments; video.mp4: all of them.")],
+    at: Annotated[str, typer.Option(help="Seconds of the sheet's rows, such as 1,10.9,16.7; default: chosen.")] = "",
+    wires: Annotated[bool, typer.Option("--wireframe", help="Draw the store's edges too.")] = False,
+    hide_faces: Annotated[bool, typer.Option("--hide-faces", help="Blot out every head that is found.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw boxes, skeletons, people, reaches, the floor and the receipt over a recording's videos.
+
+    Pictures are shown as large as they were taken, never larger. What you write is footage of people: keep it so.
+    """
+    from walkout.app.drawing import Look
+    from walkout.app.overlay import overlay
+    from walkout.settings import load_settings
+
+    try:
+        at_s = [float(one) for one in at.split(",") if one.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"{at!r}: write seconds such as 1,10.9,16.7", param_hint="--at") from None
+    look = Look(wires=wires, hide_faces=hide_faces)
+    _say(f"drawn: {overlay(folder, out, load_settings(context.obj), _say, at_s=at_s, look=look, store=store)}")
 
 
 NearOption = Annotated[
