@@ -4,8 +4,10 @@ The curves are those of the recording, the distances are to the space where the 
 clocks, as recorded, so an offset between them is there to be seen.
 """
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -123,10 +125,21 @@ def draw(told: Told, event: WeightEvent, path: Path) -> None:
     below.set_ylabel("nearest hand to the goods, m")
     below.set_ylim(0.0, 1.5)
     below.set_xlabel("seconds from the step (shaded: disturbed until settled)")
-    figure.suptitle("\n".join(in_words(told, event)[:3]), fontsize=9, x=0.01, ha="left")
+    title = [textwrap.fill(line, 130, subsequent_indent="        ") for line in in_words(told, event)[:3]]
+    figure.suptitle("\n".join(title), fontsize=9, x=0.01, ha="left", fontfamily=["DejaVu Sans", _korean_font()])
     partial = path.with_name(path.name + ".part")
     figure.savefig(partial, format="png", dpi=110)
     partial.replace(path)  # a picture that is there is whole
+
+
+def _korean_font() -> str:
+    """The family of the receipts' font, made known to matplotlib: product names may be Korean."""
+    from matplotlib import font_manager
+
+    with resources.as_file(resources.files("walkout.billing") / "fonts" / "NotoSansKR-Receipts.otf") as path:
+        if not any(Path(font.fname) == path for font in font_manager.fontManager.ttflist):
+            font_manager.fontManager.addfont(path)
+        return font_manager.get_font(path).family_name
 
 
 def _curves(
