@@ -1,5 +1,7 @@
 """What hands say about who acted."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.fusion.shop import Walker, event, frames, plate, shop
@@ -85,3 +87,20 @@ def test_log_weights_sum_to_one_and_empty_sums_are_nothing() -> None:
     assert abs(np.exp(offset_log_prior()).sum() - 1.0) < 1e-12
     assert log_sum(np.array([])) == -np.inf
     assert log_sum(normalised(np.array([1000.0, 1001.0]))) < 1e-12
+
+
+def test_a_hand_whose_place_the_cameras_doubt_says_less_either_way() -> None:
+    step = event(10.0, {plate(3): -593.0})
+    space = moved_space(step, STORE.layout)
+    assert space is not None
+
+    def ratio(walker: Walker, sigma_m: float) -> float:
+        seen = [sighting(frame.t_ns, frame.bodies[0]) for frame in frames(STORE, [walker], 20.0)]
+        doubted = [replace(one, sigmas_m=np.full(len(one.hands), sigma_m)) for one in seen]
+        return float(hand_log_ratios(step, space, doubted)[NOW])
+
+    acting, standing = Walker("a", 0.25, ((10.0, plate(3), 0.4),)), Walker("b", 0.25)
+    sure, vague, blind = ([ratio(who, sigma) for who in (acting, standing)] for sigma in (0.0, 0.3, 5.0))
+    assert sure[0] > vague[0] > 0.5
+    assert sure[1] < vague[1] < -0.5
+    assert np.allclose(blind, 0.0, atol=0.1)

@@ -43,18 +43,22 @@ LOG_RATIO_LIMIT = 7.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sighting:
-    """One person in one frame: time, head and visible hands; positions (k, 3) metres in the world frame."""
+    """One person in one frame: time, head and visible hands; positions (k, 3) metres in the world frame.
+
+    ``sigmas_m`` (k,) is what the cameras themselves tell about their error on each hand; None where they do not.
+    """
 
     t_ns: int
     head: NDArray[np.float64] | None
     hands: NDArray[np.float64]
+    sigmas_m: NDArray[np.float64] | None = None
 
 
 def sighting(t_ns: int, body: Body) -> Sighting:
     """What one frame says about one person, as arrays."""
     head = None if body.head is None else np.array([body.head.x_m, body.head.y_m, body.head.z_m])
     hands = np.array([[hand.x_m, hand.y_m, hand.z_m] for hand in body.hands]).reshape(-1, 3)
-    return Sighting(t_ns, head, hands)
+    return Sighting(t_ns, head, hands, np.array([hand.sigma_m for hand in body.hands]))
 
 
 def moved_space(event: WeightEvent, layout: Layout) -> Box | None:
@@ -98,13 +102,27 @@ def _frame_terms(space: Box, seen: Sequence[Sighting]) -> tuple[NDArray[np.float
     acting = np.empty(len(seen))
     standing = np.empty(len(seen))
     for index, one in enumerate(seen):
-        distance = float(space.distance(one.hands).min()) if len(one.hands) else np.inf
-        visible = np.exp(-0.5 * (distance / HAND_SIGMA_M) ** 2)
+        visible, far = _nearest_hand(space, one)
         hidden = HIDDEN_WEIGHT[max(0, 2 - len(one.hands))] * reach_probability(space, one.head)
         acting[index] = max(visible, hidden, 1e-6)
-        far = 1.0 - np.exp(-0.5 * (distance / BYSTANDER_SCALE_M) ** 2) if np.isfinite(distance) else 1.0
         standing[index] = BYSTANDER_INSIDE + (1.0 - BYSTANDER_INSIDE) * far
     return acting, standing
+
+
+def _nearest_hand(space: Box, one: Sighting) -> tuple[float, float]:
+    """Of the hand that fits the space best: how well it does, and how far off a bystander's would be.
+
+    The cameras' own doubt adds to the position error of the hand that acts, and to how far apart a bystander's hand
+    seems: a hand that could be anywhere says nothing either way.
+    """
+    if not len(one.hands):
+        return 0.0, 1.0
+    distances = space.distance(one.hands)
+    doubts2 = np.zeros(len(one.hands)) if one.sigmas_m is None else one.sigmas_m**2
+    squares = distances**2 / (HAND_SIGMA_M**2 + doubts2)
+    best = int(np.argmin(squares))
+    apart2 = float(distances[best] ** 2 + doubts2[best])
+    return float(np.exp(-0.5 * squares[best])), 1.0 - float(np.exp(-0.5 * apart2 / BYSTANDER_SCALE_M**2))
 
 
 def reach_probability(space: Box, head: NDArray[np.float64] | None) -> float:

@@ -88,7 +88,10 @@ class Lines:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lifted:
-    """One detection in the world. ``whole`` where the box does not touch the border of the picture."""
+    """One detection in the world. ``whole`` where the box does not touch the border of the picture.
+
+    ``keypoints_seen`` (17,): which keypoints are to be believed.
+    """
 
     camera_id: str
     t_ns: int
@@ -96,6 +99,7 @@ class Lifted:
     detection: Detection
     lines: Lines
     whole: bool
+    keypoints_seen: NDArray[np.bool_]
 
     def place(self, head_m: float = HEAD_M, sigma_m: float = HEAD_SIGMA_M) -> tuple[Floats, Floats, float]:
         """Where on the floor: (x, y), covariance (2, 2), and the mean square of the residuals in sigmas.
@@ -128,7 +132,8 @@ def solve(lines: Lines, head_m: float = HEAD_M, sigma_m: float = HEAD_SIGMA_M) -
 
 def lift(camera: CameraModel, t_ns: int, index: int, detection: Detection) -> Lifted | None:
     """What one detection says; None where not one part of the body is seen well enough."""
-    found = [one for part in PARTS if (one := _part_lines(camera, detection, part)) is not None]
+    seen = seen_keypoints(camera, detection)
+    found = [one for part in PARTS if (one := _part_lines(camera, detection, part, seen)) is not None]
     if detection.keypoints is None:
         found = _box_lines(camera, detection)
     if not found:
@@ -138,7 +143,7 @@ def lift(camera: CameraModel, t_ns: int, index: int, detection: Detection) -> Li
         lines = lines.joined(one)
     corners = np.array(detection.box_px).reshape(2, 2)
     whole = bool(camera.in_picture(corners, _border_px(camera)).all())
-    return Lifted(camera.camera_id, t_ns, index, detection, lines, whole)
+    return Lifted(camera.camera_id, t_ns, index, detection, lines, whole, seen)
 
 
 def keypoint_sigma_px(detection: Detection) -> Floats:
@@ -162,10 +167,10 @@ def _border_px(camera: CameraModel) -> float:
     return BORDER_PX * max(1.0, camera.size_px[0] / 640.0)
 
 
-def _part_lines(camera: CameraModel, detection: Detection, part: Part) -> Lines | None:
+def _part_lines(camera: CameraModel, detection: Detection, part: Part, seen: NDArray[np.bool_]) -> Lines | None:
     if detection.keypoints is None:
         return None
-    chosen = [k for k in part.keypoints if seen_keypoints(camera, detection)[k]]
+    chosen = [k for k in part.keypoints if seen[k]]
     if len(chosen) < part.least:
         return None
     pixel = detection.keypoints[chosen, :2].mean(axis=0)
