@@ -24,7 +24,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -332,8 +332,9 @@ def _handler(psp: Psp) -> type[BaseHTTPRequestHandler]:
             self.send_header("Request-Id", f"req_{next(psp.numbers)}")
             if saved:
                 self.send_header("Idempotent-Replayed", "true")
-            self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # the other side has given up waiting
+                self.end_headers()
+                self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

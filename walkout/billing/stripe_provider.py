@@ -59,11 +59,12 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class StripeAccess:
-    """The secret key, the webhook endpoint's signing secret, and where the API answers."""
+    """The secret key, the webhook endpoint's signing secret, where the API answers, and how long it may take to."""
 
     api_key: str
     webhook_secret: str
     url: str = STRIPE_URL
+    timeout_s: float = _TIMEOUT_S
 
 
 def stripe_from_environment(engine: sa.Engine, clock: Clock) -> "StripeProvider":
@@ -92,7 +93,7 @@ class StripeProvider:
             access.api_key,
             base_addresses={"api": access.url},
             max_network_retries=0,  # who asks again, and when, is decided by whoever settles
-            http_client=stripe.RequestsClient(timeout=_TIMEOUT_S),
+            http_client=stripe.RequestsClient(timeout=access.timeout_s),
         )
 
     def authorize(self, charge: Charge) -> str:
