@@ -317,7 +317,10 @@ def _undistort(seen: Floats, dist: Floats, fold_r2: float) -> tuple[Floats, Flag
             error, determinant = seen - there, a * d - b * c
             determinant = np.where(np.abs(determinant) > 1e-9, determinant, np.nan)
             step = np.stack([d * error[:, 0] - b * error[:, 1], a * error[:, 1] - c * error[:, 0]], axis=1)
-            ideal = ideal + step / determinant[:, None]
+            step /= determinant[:, None]
+            ideal = ideal + step
+            if not np.any(np.abs(step) > _STEP):
+                break
     with np.errstate(invalid="ignore", over="ignore"):
         miss = np.linalg.norm(_distort(ideal, dist)[0] - seen, axis=1)
         valid = (miss < _MISS * np.maximum(1.0, wanted)) & (np.sum(ideal * ideal, axis=1) < fold_r2)
