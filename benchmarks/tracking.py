@@ -166,6 +166,8 @@ def mostly(names: Sequence[int | None]) -> int | None:
 
 def floor_rows(setting: Setting, seed: int) -> list[Row]:
     """One row per tracker; the runs stand one after the other, with identities of their own."""
+    # Loads ultralytics, which is not to be timed.
+    linked("bytetrack", replace(setting, seconds=FROM_S + EVERY_S), ())
     truths: list[list[Person]] = []
     told: dict[str, list[list[Person]]] = {name: [] for name in FLOOR_TRACKERS}
     spent, pure, count = dict.fromkeys(FLOOR_TRACKERS, 0.0), dict.fromkeys(FLOOR_TRACKERS, 0), 0
@@ -183,7 +185,7 @@ def floor_rows(setting: Setting, seed: int) -> list[Row]:
             visited, kept = visits(truth, found)
             pure[name] += kept
         count += visited
-    rows = []
+    rows: list[Row] = []
     for name, found in told.items():
         near, far = (mot.metrics(floor_data(truths, found, reach_m)) for reach_m in (0.5, 1.0))
         rows.append({
