@@ -278,31 +278,48 @@ def times_s(said: Sequence[Any], kind: type) -> list[float]:
     return [round((record.t_ns - T0) / NS_PER_S, 2) for record in said if isinstance(record, kind)]
 
 
+def live(*names: str) -> dict[str, float]:
+    return dict.fromkeys(names or CAMERAS, float(FPS))
+
+
+def test_what_all_cameras_showed_is_told_in_the_same_round(store: Store) -> None:
+    step = step_of(store)
+    assert times_s(step.see([seen("left", 0.1), seen("right", 0.12)], live()), BodyFrame) == [0.12]
+    assert times_s(step.see([seen("left", 0.2), seen("right", 0.22)], live()), BodyFrame) == [0.22]
+
+
 def test_a_slow_camera_is_waited_for_but_not_for_ever(store: Store) -> None:
     step = step_of(store)
-    said = step.see([seen("left", 0.1), seen("right", 0.1)], CAMERAS)
-    for tenth in range(2, 10):
-        said += step.see([seen("left", tenth / 10)], CAMERAS)
-    assert times_s(said, BodyFrame) == []
-    said = step.see([seen("right", 0.6)], CAMERAS)
-    assert max(times_s(said, BodyFrame)) == 0.5
-    said = step.see([seen("left", 3.0)], CAMERAS)
-    assert max(times_s(said, BodyFrame)) == 0.9
+    step.see([seen("left", 0.1), seen("right", 0.1)], live())
+    assert [step.see([seen("left", tenth / 10)], live()) for tenth in range(2, 10)] == [[]] * 8
+    said = step.see([seen("right", 0.6)], live())
+    assert times_s(said, BodyFrame) == [0.2, 0.3, 0.4, 0.5, 0.6]
+    said = step.see([seen("left", 3.0)], live())
+    assert times_s(said, BodyFrame) == [0.7, 0.8, 0.9]
     assert step.late == 0
-    step.see([seen("right", 1.5)], CAMERAS)
+    step.see([seen("right", 1.5)], live())
     assert step.late == 1
 
 
 def test_a_camera_that_is_known_to_be_away_is_not_waited_for(store: Store) -> None:
     step = step_of(store)
-    step.see([seen("left", 0.1), seen("right", 0.1)], CAMERAS)
-    said = step.see([seen("left", 0.3)], ["left"]) + step.see([seen("left", 0.4)], ["left"])
-    assert times_s(said, BodyFrame) == [0.1, 0.3]
+    step.see([seen("left", 0.1), seen("right", 0.1)], live())
+    said = step.see([seen("left", 0.3)], live("left")) + step.see([seen("left", 0.4)], live("left"))
+    assert times_s(said, BodyFrame) == [0.3, 0.4]
+
+
+def test_a_watermark_holds_though_a_camera_is_faster_than_it_said(store: Store) -> None:
+    step = step_of(store)
+    for tenth in range(1, 30):
+        said = step.see([seen("left", tenth / 10), seen("right", tenth / 10)], {"left": 1.0, "right": 1.0})
+        said += step.see([seen("left", tenth / 10 + 0.01)], {"left": 1.0, "right": 1.0})
+        marks = times_s(said, Watermark)
+        assert all(mark <= tenth / 10 for mark in marks)
 
 
 def test_a_blind_box_says_so_and_lets_its_readers_go_on(store: Store) -> None:
     step = step_of(store)
-    step.see([seen("left", 1.0)], ["left"])
+    step.see([seen("left", 1.0)], live("left"))
     assert step.nothing_seen(T0 + 4 * NS_PER_S) == []
     said = [record for second in range(5, 20) for record in step.nothing_seen(T0 + second * NS_PER_S)]
     gaps = [record for record in said if isinstance(record, Gap)]
@@ -311,9 +328,8 @@ def test_a_blind_box_says_so_and_lets_its_readers_go_on(store: Store) -> None:
     assert all(one.end_ns == two.start_ns for one, two in pairwise(gaps))
     assert all(gap.end_ns - gap.start_ns >= BLIND_NS for gap in gaps)
     assert times_s(said, Watermark) == [(gap.end_ns - T0) / NS_PER_S for gap in gaps]
-    assert times_s(said, BodyFrame) == [1.0]
-    said = step.see([seen("left", 30.0)], ["left"]) + step.see([seen("left", 30.2)], ["left"])
-    assert times_s(said, BodyFrame) == [30.0]
+    assert times_s(said, BodyFrame) == []
+    assert times_s(step.see([seen("left", 30.0)], live("left")), BodyFrame) == [30.0]
 
 
 # -- health ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,20 +69,32 @@ class ObservationStep:
         self._newest: dict[str, int] = {}
         self._seen_ns = self._marked_ns = start_ns
         self._advanced_ns = start_ns
-        self.late = 0
+        self._late = 0
 
-    def see(self, seen: Sequence[CameraDetections], live: Iterable[str]) -> list[Said]:
-        """What one round of detections adds; ``live`` are the cameras from which more is to come."""
+    def see(self, seen: Sequence[CameraDetections], live: Mapping[str, float]) -> list[Said]:
+        """What one round of detections adds; ``live``: pictures a second of the cameras from which more is to come."""
         for one in sorted(seen, key=lambda one: (one.t_ns, one.camera_id)):
             self._newest[one.camera_id] = max(one.t_ns, self._newest.get(one.camera_id, one.t_ns))
-            if one.t_ns <= self._advanced_ns:
-                self.late += 1
+            if one.t_ns <= self._advanced_ns - self._moment_ns:
+                self._late += 1
             else:
                 self._tracker.feed(one)
         self._seen_ns = max([self._seen_ns, *self._newest.values()])
-        awaited = [self._newest[name] for name in live if name in self._newest] or [self._seen_ns]
-        # Each camera's pictures come in order: nothing older than the newest of the slowest is still to come.
-        return self._tell(max(min(awaited), self._seen_ns - HOLD_NS))
+        awaited = [self._newest[name] + self._ahead_ns(fps) for name, fps in live.items() if name in self._newest]
+        # Each camera's pictures come in order: nothing older than what the slowest sends next is still to come.
+        return self._tell(max(min(awaited, default=self._seen_ns), self._seen_ns - HOLD_NS))
+
+    @property
+    def late(self) -> int:
+        """Pictures that came after their time had been told."""
+        return self._late + self._tracker.left_out
+
+    def _ahead_ns(self, fps: float) -> int:
+        """How long after its newest picture a camera certainly sends none: half of its interval.
+
+        At most a moment, so that watermarks, which stay a moment behind, hold whatever the camera does.
+        """
+        return min(self._moment_ns, round(0.5 * NS_PER_S / fps)) if fps > 0.0 else self._moment_ns
 
     def nothing_seen(self, now_ns: int) -> list[Said]:
         """No camera showed anything: after a while that is a gap, and readers need not wait any longer."""
@@ -268,7 +280,8 @@ class EdgeService:
             height, width = frame.image.shape[:2]
             seen.append(CameraDetections(frame.camera_id, frame.t_ns, (width, height), detections))
             self._tally.pictures[frame.camera_id] = self._tally.pictures.get(frame.camera_id, 0) + 1
-        live = [name for name, health in self._cameras.health().items() if health.state is CameraState.LIVE]
+        cameras = self._cameras.health()
+        live = {name: camera.fps for name, camera in cameras.items() if camera.state is CameraState.LIVE}
         return self._step.see(seen, live)
 
     def _say(self, said: Sequence[Said]) -> None:
