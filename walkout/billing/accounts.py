@@ -3,13 +3,14 @@
 Debt has no table of its own: it is the charges that did not reach their end. Ids and times come from the caller.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import sqlalchemy as sa
 
 from walkout.billing.database import insert_new, reading, writing
+from walkout.billing.pricing import PricedBasket
 from walkout.billing.promotions import AccountTerms, Coupon
 from walkout.billing.records import ChargeStatus, VisitStatus
 from walkout.billing.schema import (
@@ -26,6 +27,9 @@ from walkout.billing.schema import (
 )
 from walkout.domain.money import Money
 from walkout.errors import BadRequest, ConflictError, PaymentDeclined
+
+#: An account's id and the currency it pays in.
+Account = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,48 +68,56 @@ def issue_coupon(engine: sa.Engine, account_id: str, coupon: Coupon, currency: s
             raise ConflictError(f"coupon {coupon.coupon_id} was issued before with other contents")
 
 
-def account_terms(connection: sa.Connection, account_id: str, currency: str, spend_points: int = 0) -> AccountTerms:
-    """What pricing needs to know of the account; at most ``spend_points`` of its points are offered."""
-    member = connection.execute(sa.select(members).where(members.c.account_id == account_id)).one_or_none() is not None
-    unused = ~sa.exists().where(coupon_redemptions.c.coupon_id == coupons.c.coupon_id)
-    query = sa.select(coupons).where(coupons.c.account_id == account_id, coupons.c.currency == currency, unused)
-    found = tuple(
-        Coupon(
-            row.coupon_id,
-            row.label,
-            row.expires_ns,
-            None if row.off_minor is None else Money(row.off_minor, currency),
-            None if row.percent is None else Fraction(row.percent),
-            Money(row.minimum_minor, currency),
-        )
-        for row in connection.execute(query.order_by(coupons.c.coupon_id))
-    )
-    offered = min(spend_points, points_of(connection, account_id)) if spend_points else 0
-    return AccountTerms(member, found, offered)
+def account_terms(connection: sa.Connection, accounts: Iterable[Account]) -> dict[Account, AccountTerms]:
+    """What pricing needs to know of each account (id, currency): membership and the coupons that are not used yet.
 
-
-def redeem(
-    connection: sa.Connection,
-    account_id: str,
-    visit_id: str,
-    used: Iterable[str],
-    spent: int,
-    earned: int,
-    now_ns: int,
-) -> None:
-    """Note in the transaction that closes the visit what it used: coupons, points spent and earned.
-
-    The keys let each happen once. Raises ``ConflictError`` where another visit used a coupon or the points first;
-    the visit is then priced again.
+    The coupons are locked until the transaction ends, in one order for all, so that no other visit can use them now.
     """
-    for coupon_id in used:
-        row = {"coupon_id": coupon_id, "visit_id": visit_id, "at_ns": now_ns}
-        if not insert_new(connection, coupon_redemptions, [row]):
-            raise ConflictError(f"coupon {coupon_id} was just redeemed by another visit; close again")
-    if spent:
-        _move_points(connection, account_id, f"visit/{visit_id}/spent", -spent, now_ns)
-    if earned:
-        _move_points(connection, account_id, f"visit/{visit_id}/earned", earned, now_ns)
+    wanted = sorted(set(accounts))
+    ids = [account_id for account_id, _ in wanted]
+    joined = set(connection.execute(sa.select(members.c.account_id).where(members.c.account_id.in_(ids))).scalars())
+    held = sa.select(coupons.c.coupon_id).where(coupons.c.account_id.in_(ids)).order_by(coupons.c.coupon_id)
+    locked = connection.execute(held.with_for_update()).scalars().all()
+    found = _unused_coupons(connection, locked) if locked else {}
+    return {account: AccountTerms(account[0] in joined, tuple(found.get(account, ()))) for account in wanted}
+
+
+def _unused_coupons(connection: sa.Connection, coupon_ids: Sequence[str]) -> dict[Account, list[Coupon]]:
+    """Those coupons that nobody redeemed, by account and currency; asked after they were locked."""
+    unused = ~sa.exists().where(coupon_redemptions.c.coupon_id == coupons.c.coupon_id)
+    query = sa.select(coupons).where(coupons.c.coupon_id.in_(coupon_ids), unused).order_by(coupons.c.coupon_id)
+    found: dict[Account, list[Coupon]] = {}
+    for row in connection.execute(query):
+        found.setdefault((row.account_id, row.currency), []).append(
+            Coupon(
+                row.coupon_id,
+                row.label,
+                row.expires_ns,
+                None if row.off_minor is None else Money(row.off_minor, row.currency),
+                None if row.percent is None else Fraction(row.percent),
+                Money(row.minimum_minor, row.currency),
+            )
+        )
+    return found
+
+
+def redeem(connection: sa.Connection, account_id: str, visit_id: str, priced: PricedBasket, now_ns: int) -> None:
+    """Note what a visit used and earned, in the transaction that closes it; the keys let each happen once."""
+    rows = [{"coupon_id": coupon_id, "visit_id": visit_id, "at_ns": now_ns} for coupon_id in priced.coupons]
+    if rows:
+        connection.execute(coupon_redemptions.insert().values(rows))
+    if priced.points_spent:
+        _move_points(connection, account_id, f"visit/{visit_id}/spent", -priced.points_spent, now_ns)
+    if priced.points_earned:
+        _move_points(connection, account_id, f"visit/{visit_id}/earned", priced.points_earned, now_ns)
+
+
+def take_back_points(connection: sa.Connection, account_id: str, visit_id: str, now_ns: int) -> None:
+    """A visit that was not paid after all earned nothing; what was spent of it meanwhile stays spent."""
+    mine = sa.and_(points_moves.c.account_id == account_id, points_moves.c.cause == f"visit/{visit_id}/earned")
+    earned = connection.execute(sa.select(points_moves.c.points).where(mine)).scalar_one_or_none()
+    if earned and (back := min(int(earned), points_of(connection, account_id))):
+        _move_points(connection, account_id, f"visit/{visit_id}/not paid", -back, now_ns)
 
 
 def points_of(connection: sa.Connection, account_id: str) -> int:

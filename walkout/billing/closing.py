@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from walkout.billing.accounts import account_terms, redeem
 from walkout.billing.catalog import products_of, terms_of
 from walkout.billing.lines import write_lines
 from walkout.billing.moves import Move, move, tell
 from walkout.billing.pricing import PricedBasket, price_basket
+from walkout.billing.promotions import AccountTerms
 from walkout.billing.records import BilledVisit, Charge, ChargeStatus, VisitStatus
 from walkout.billing.schema import charges, review_reasons
 from walkout.billing.visits import SAME_PROBABILITY, charge_of, events_of, lock_visits, read_visit, reasons_of
@@ -51,6 +53,7 @@ def close_visits(
     rows = {row.visit_id: row for row in lock_visits(connection, {closed.visit_id for closed in closes})}
     opened = [row.visit_id for row in rows.values() if row.status == VisitStatus.OPEN]
     events = events_of(connection, opened)
+    accounts = account_terms(connection, {(row.account_id, row.currency) for row in rows.values()})
     answers: dict[int, Closed | Exception] = {}
     plans: dict[str, _Plan] = {}
     again: list[int] = []
@@ -66,7 +69,11 @@ def close_visits(
                 " append the others and close again"
             )
         else:
-            plans[closed.visit_id] = _plan(connection, row, closed, mine)
+            account = accounts[row.account_id, row.currency]
+            plans[closed.visit_id] = plan = _plan(connection, row, closed, mine, account)
+            # The next visit of this account in the same transaction cannot use them again.
+            unused = tuple(coupon for coupon in account.coupons if coupon.coupon_id not in plan.priced.coupons)
+            accounts[row.account_id, row.currency] = replace(account, coupons=unused)
     made = _write(connection, list(plans.values()), provider, now_ns)
     for index, closed in enumerate(closes):
         if index not in answers and index not in again:
@@ -76,11 +83,13 @@ def close_visits(
     return [answers[index] for index in range(len(closes))]
 
 
-def _plan(connection: sa.Connection, row: Any, closed: VisitClosed, events: Sequence[BasketEvent]) -> _Plan:
+def _plan(
+    connection: sa.Connection, row: Any, closed: VisitClosed, events: Sequence[BasketEvent], account: AccountTerms
+) -> _Plan:
     basket = fold_basket(closed.visit_id, events)
     barcodes = [barcode for barcode, _ in basket.lines]
     products = products_of(connection, row.store, barcodes, closed.t_ns) if barcodes else {}
-    priced = price_basket(basket, products, row.currency, terms_of(connection, row.store), at_ns=closed.t_ns)
+    priced = price_basket(basket, products, row.currency, terms_of(connection, row.store), account, closed.t_ns)
     doubts = list(priced.doubts)
     if len(events) > closed.basket_events:
         doubts.append(f"{len(events)} basket events arrived, {closed.basket_events} were announced")
@@ -109,6 +118,10 @@ def _write(connection: sa.Connection, plans: Sequence[_Plan], provider: str, now
     due = [plan for plan in plans if plan.status is VisitStatus.CLOSING]
     made = {plan.closed.visit_id: _charge(plan, provider) for plan in due}
     create_charges(connection, list(made.values()), "visit closed", now_ns)
+    for plan in plans:
+        earned = plan.priced.points_earned if plan.status is VisitStatus.CLOSING else 0
+        used = replace(plan.priced, points_earned=earned)
+        redeem(connection, plan.row.account_id, plan.closed.visit_id, used, now_ns)
     for status in sorted({plan.status for plan in plans}):
         moved = [Move(plan.closed.visit_id, "closed", _closed_values(plan)) for plan in plans if plan.status is status]
         move(connection, "visit", VisitStatus.OPEN, status, moved, now_ns)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from walkout.billing import closing, ledger
+from walkout.billing.accounts import take_back_points
 from walkout.billing.aftersale import Refund, read_refund, record_refund
 from walkout.billing.database import reading, writing
 from walkout.billing.moves import Move, move
@@ -230,6 +231,7 @@ class Settler:
             refused = [step for step in steps if step.new in (ChargeStatus.DECLINED, ChargeStatus.VOIDED)]
             for step in refused:
                 if step.charge.pays_visit:
+                    take_back_points(connection, step.charge.account_id, step.charge.visit_id, now_ns)
                     why = f"payment declined: {step.word}"
                     add_reasons(connection, step.charge.visit_id, [why], from_request=False)
                     again = [Move(step.charge.visit_id, why)]
