@@ -29,6 +29,8 @@ BORDER_PX = 3.0
 #: ears, shoulders, elbows, wrists, hips, knees, ankles. The net adds about as much again.
 _OKS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) * 1e-3
 _LEAST_PX = 1.5
+#: Cameras hang above heads: a ray that rises steeper than this (sine) shows nobody.
+_RISE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class Lines:
 class Lifted:
     """One detection in the world. ``whole`` where the box does not touch the border of the picture.
 
-    ``keypoints_seen`` (17,): which keypoints are to be believed.
+    ``keypoints_seen`` (17,): which keypoints are to be believed. ``about`` (2,): where somebody of average height
+    stands.
     """
 
     camera_id: str
@@ -100,6 +103,7 @@ class Lifted:
     lines: Lines
     whole: bool
     keypoints_seen: NDArray[np.bool_]
+    about: Floats
 
     def place(self, head_m: float = HEAD_M, sigma_m: float = HEAD_SIGMA_M) -> tuple[Floats, Floats, float]:
         """Where on the floor: (x, y), covariance (2, 2), and the mean square of the residuals in sigmas.
@@ -133,17 +137,13 @@ def solve(lines: Lines, head_m: float = HEAD_M, sigma_m: float = HEAD_SIGMA_M) -
 def lift(camera: CameraModel, t_ns: int, index: int, detection: Detection) -> Lifted | None:
     """What one detection says; None where not one part of the body is seen well enough."""
     seen = seen_keypoints(camera, detection)
-    found = [one for part in PARTS if (one := _part_lines(camera, detection, part, seen)) is not None]
-    if detection.keypoints is None:
-        found = _box_lines(camera, detection)
-    if not found:
+    marks = _box_marks(camera, detection) if detection.keypoints is None else _part_marks(detection, seen)
+    lines = ray_lines(camera, marks)
+    if lines is None:
         return None
-    lines = found[0]
-    for one in found[1:]:
-        lines = lines.joined(one)
     corners = np.array(detection.box_px).reshape(2, 2)
     whole = bool(camera.in_picture(corners, _border_px(camera)).all())
-    return Lifted(camera.camera_id, t_ns, index, detection, lines, whole, seen)
+    return Lifted(camera.camera_id, t_ns, index, detection, lines, whole, seen, place_of(lines)[0])
 
 
 def keypoint_sigma_px(detection: Detection) -> Floats:
@@ -167,15 +167,20 @@ def _border_px(camera: CameraModel) -> float:
     return BORDER_PX * max(1.0, camera.size_px[0] / 640.0)
 
 
-def _part_lines(camera: CameraModel, detection: Detection, part: Part, seen: NDArray[np.bool_]) -> Lines | None:
-    if detection.keypoints is None:
-        return None
-    chosen = [k for k in part.keypoints if seen[k]]
-    if len(chosen) < part.least:
-        return None
-    pixel = detection.keypoints[chosen, :2].mean(axis=0)
-    sigma_px = float(keypoint_sigma_px(detection)[chosen].mean())
-    return ray_lines(camera, pixel, sigma_px, part)
+Mark = tuple[Part, Floats, float]
+"""A part of the body, the pixel (2,) it is seen at, and that pixel's standard deviation."""
+
+
+def _part_marks(detection: Detection, seen: NDArray[np.bool_]) -> list[Mark]:
+    assert detection.keypoints is not None
+    sigmas_px = keypoint_sigma_px(detection)
+    marks = []
+    for part in PARTS:
+        chosen = [number for number in part.keypoints if seen[number]]
+        if len(chosen) >= part.least:
+            pixel = detection.keypoints[chosen, :2].mean(axis=0)
+            marks.append((part, pixel, float(sigmas_px[chosen].mean())))
+    return marks
 
 
 #: A box without keypoints: its lower edge stands on the floor, its upper edge is the top of the head.
@@ -185,37 +190,45 @@ _CROWN = Part("crown", (), 0, 1.0, 0.11, 0.12, 0.05)
 _EDGE = 0.05
 
 
-def _box_lines(camera: CameraModel, detection: Detection) -> list[Lines]:
+def _box_marks(camera: CameraModel, detection: Detection) -> list[Mark]:
     left, top, right, bottom = detection.box_px
     middle, sigma_px = (left + right) / 2.0, max(_LEAST_PX, _EDGE * (bottom - top))
     border = _border_px(camera)
-    found = []
+    marks = []
     if top > border:
-        found.append(ray_lines(camera, np.array([middle, top]), sigma_px, _CROWN))
+        marks.append((_CROWN, np.array([middle, top]), sigma_px))
     if bottom < camera.size_px[1] - border:
-        found.append(ray_lines(camera, np.array([middle, bottom]), sigma_px, _FEET))
-    return [one for one in found if one is not None]
+        marks.append((_FEET, np.array([middle, bottom]), sigma_px))
+    return marks
 
 
-def ray_lines(camera: CameraModel, pixel: Floats, sigma_px: float, part: Part) -> Lines | None:
-    """The two equations of one part seen at ``pixel``; None where the lens has no ray there."""
-    # One pixel to the right and one down: how far the ray turns there.
-    origin, directions, valid = camera.rays(pixel + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-    if not valid.all() or directions[0, 2] > 0.2:
+def ray_lines(camera: CameraModel, marks: Sequence[Mark]) -> Lines | None:
+    """The equations of parts of one body that one camera sees; None where the lens has no ray to any of them."""
+    if not marks:
         return None
-    ray = directions[0]
-    turn = float(np.linalg.norm(directions[1:] - ray, axis=1).mean())
-    height = part.share * HEAD_M + part.above_m
-    # How far away it is matters for the noise alone; a ray along the part's own height is cut at 10 m.
-    distance = min(10.0, max(0.3, (origin[2] - height) / max(1e-3, -ray[2])))
-    across = np.cross(ray, [0.0, 0.0, 1.0])
-    norm = float(np.linalg.norm(across))
-    first = across / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
-    axes = np.array([first, np.cross(first, ray)])
-    rows = axes * np.array([1.0, 1.0, part.share])
-    values = axes @ origin - axes[:, 2] * part.above_m
-    posture = (axes**2) @ np.array([part.lean_m**2, part.lean_m**2, part.lift_m**2])
-    return Lines(rows, values, np.sqrt(posture + (distance * sigma_px * turn) ** 2))
+    # One pixel to the right and one down: how far the ray turns there.
+    around = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    origin, rays, valid = camera.rays(np.concatenate([pixel + around for _, pixel, _ in marks]))
+    rows, values, sigmas = [], [], []
+    for number, (part, _, sigma_px) in enumerate(marks):
+        mine = slice(3 * number, 3 * number + 3)
+        ray = rays[3 * number]
+        if not valid[mine].all() or ray[2] > _RISE:
+            continue
+        turn = float(np.linalg.norm(rays[mine][1:] - ray, axis=1).mean())
+        height = part.share * HEAD_M + part.above_m
+        # How far away it is matters for the noise alone; a ray along the part's own height is cut at 10 m.
+        distance = min(10.0, max(0.3, (origin[2] - height) / max(1e-3, -ray[2])))
+        level = float(np.hypot(ray[0], ray[1]))
+        first = np.array([ray[1], -ray[0], 0.0]) / level if level > 1e-6 else np.array([1.0, 0.0, 0.0])
+        axes = np.array([first, np.cross(first, ray)])
+        posture = (axes**2) @ np.array([part.lean_m**2, part.lean_m**2, part.lift_m**2])
+        rows.append(axes * np.array([1.0, 1.0, part.share]))
+        values.append(axes @ origin - axes[:, 2] * part.above_m)
+        sigmas.append(np.sqrt(posture + (distance * sigma_px * turn) ** 2))
+    if not rows:
+        return None
+    return Lines(np.concatenate(rows), np.concatenate(values), np.concatenate(sigmas))
 
 
 class Floor:
