@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from walkout import __version__
+from walkout.billing.records import BooksReport
 from walkout.errors import WalkoutError
 from walkout.store.catalog import Store
 
@@ -18,6 +19,8 @@ store_app = typer.Typer(no_args_is_help=True, help="Look at a store folder.")
 import_app = typer.Typer(no_args_is_help=True, help="Turn recordings of other formats into ours.")
 models_app = typer.Typer(no_args_is_help=True, help="Detection models: their cards, their weights, whether they run.")
 vision_app = typer.Typer(no_args_is_help=True, help="Look at what the cameras see and what is made of it.")
+books_app = typer.Typer(no_args_is_help=True, help="Look after the books: backup, restore, migrate.")
+app.add_typer(books_app, name="books")
 app.add_typer(store_app, name="store")
 app.add_typer(import_app, name="import")
 app.add_typer(models_app, name="models")
@@ -203,6 +206,72 @@ def edge(
     settings, told, ended = load_settings(context.obj), read_edge_config(config), threading.Event()
     with ending_signals(ended.set):
         run_edge(told, config, settings, fresh_id()[:8], ended, _say)
+
+
+DatabaseOption = Annotated[str, typer.Option("--database", help="Address of the books; default: WALKOUT_DATABASE_URL.")]
+
+
+@app.command("verify-books")
+def verify_books(context: typer.Context, database: DatabaseOption = "") -> None:
+    """Prove from the database alone that every posting, charge, refund and receipt agree; status 1 if not."""
+    from walkout.app.books import verify
+
+    _print_books(verify(_books_of(context, database)))
+
+
+@books_app.command("backup")
+def books_backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="File to make, such as books.jsonl.gz; must not be there yet.")],
+    database: DatabaseOption = "",
+) -> None:
+    """Write the whole books into one file, in one consistent look, while billing runs."""
+    from walkout.app.books import backup
+
+    typer.echo(f"{file}: {backup(_books_of(context, database), file)} rows")
+
+
+@books_app.command("restore")
+def books_restore(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A backup; SQLite and PostgreSQL restore each other's.")],
+    database: DatabaseOption = "",
+) -> None:
+    """Fill an empty database from a backup and prove it; all or nothing."""
+    from walkout.app.books import restore
+
+    _print_books(restore(file, _books_of(context, database)))
+
+
+@books_app.command("migrate")
+def books_migrate(context: typer.Context, database: DatabaseOption = "") -> None:
+    """Bring older books up to this version; billing does the same when it starts."""
+    from walkout.app.books import migrate_books
+
+    before, after = migrate_books(_books_of(context, database))
+    typer.echo(f"{before or 'new'} -> {after}")
+
+
+def _books_of(context: typer.Context, database: str) -> str:
+    """The address given, else that of the settings."""
+    from walkout.settings import load_settings
+
+    found = database or load_settings(context.obj).database_url
+    if not found:
+        raise typer.BadParameter("name the books, or set WALKOUT_DATABASE_URL", param_hint="--database")
+    return found
+
+
+def _print_books(report: BooksReport) -> None:
+    for problem in report.problems:
+        typer.echo(f"problem: {problem}")
+    moved = ", ".join(f"{minor} {unit} (minor units)" for unit, minor in sorted(report.captured.items())) or "nothing"
+    counted = ", ".join(f"{number} {status}" for status, number in sorted(report.charges.items())) or "none"
+    typer.echo(f"{report.transactions} transactions, {report.postings} postings; charges: {counted}; captured {moved}")
+    typer.echo(
+        f"{report.unfinished} visits on their way; the books {'balance' if report.balanced else 'do not balance'}"
+    )
+    raise typer.Exit(0 if report.balanced else 1)
 
 
 @store_app.command("check")

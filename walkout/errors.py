@@ -15,6 +15,7 @@
     │   ├── PricingError     a line that cannot be priced
     │   ├── PaymentDeclined  the provider said no
     │   ├── BadRequest       a field that cannot be used: which and why
+    │   ├── PermissionDenied  the caller's certificate does not allow this call
     │   ├── EventsMissing    the visit cannot be closed before its other basket events have arrived
     │   └── BillingUnavailable  billing or the provider does not answer; the same call may be made again
     │       └── PaymentMismatch  the provider did something else than it was asked; a person must look
@@ -92,6 +93,10 @@ class SceneError(WalkoutError):
 
 class BadRequest(BillingError):
     """A field of a request that cannot be used."""
+
+
+class PermissionDenied(BillingError):
+    """The caller's certificate does not allow this call."""
 
 
 class EventsMissing(BillingError):

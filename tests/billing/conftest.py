@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from walkout.app.billing_client import BillingClient
-from walkout.billing.service import start_server
+from walkout.billing.server import start_server
 from walkout.billing.wallet import WalletProvider
 from walkout.domain.clock import ManualClock
 
@@ -17,7 +17,7 @@ def address(books: sa.Engine) -> Iterator[str]:
     clock = ManualClock(1_000)
     server, bound = start_server(books, WalletProvider(books, clock), clock, "127.0.0.1:0")
     yield bound
-    server.stop(0).wait()
+    server.stop(0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from walkout.app.billing_client import BillingClient
 from walkout.billing import triggers
 from walkout.billing.database import writing
 from walkout.billing.records import VisitStatus
-from walkout.billing.service import serve, start_server
+from walkout.billing.server import RunningServer, serve, start_server
 from walkout.billing.triggers import Trigger
 from walkout.billing.wallet import WalletProvider
 from walkout.domain.clock import ManualClock, SystemClock
@@ -223,7 +223,7 @@ def test_eight_clients_closing_one_visit_charge_it_once(client: BillingClient, a
 def test_a_client_waits_for_a_service_that_restarts(books: sa.Engine, tmp_path: Path) -> None:
     clock = ManualClock(1)
     address = f"unix:{tmp_path / 'billing.sock'}"
-    running: list[grpc.Server] = []
+    running: list[RunningServer] = []
 
     def start_while_the_client_pauses(seconds: float) -> None:
         if not running:
@@ -233,7 +233,7 @@ def test_a_client_waits_for_a_service_that_restarts(books: sa.Engine, tmp_path: 
     with BillingClient(address, sleep=start_while_the_client_pauses) as client:
         assert client.check_books().balanced
         assert (tmp_path / "billing.sock").stat().st_mode & 0o077 == 0, "no other user may charge"
-    running[0].stop(0).wait()
+    running[0].stop(0)
 
 
 def test_a_client_gives_up_with_a_remedy(tmp_path: Path) -> None:

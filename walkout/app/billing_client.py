@@ -5,16 +5,33 @@ events (``EventsMissing``) are the caller's to append.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from types import TracebackType
 from typing import Any
 
 import grpc
 
 from walkout import errors
-from walkout.billing.records import BilledVisit, BooksReport, Line, Receipt, VisitStatus
+from walkout.billing.aftersale import Change, Dispute
+from walkout.billing.records import (
+    BilledVisit,
+    BooksReport,
+    Direction,
+    DisputeStatus,
+    Line,
+    LineTax,
+    Payment,
+    Reason,
+    Receipt,
+    VisitStatus,
+)
+from walkout.billing.report import ReportRow, SettlementReport
+from walkout.billing.security import Certificate
+from walkout.billing.terms import terms_from_json, terms_to_json
 from walkout.domain.money import Money
-from walkout.domain.shopping import BasketEvent, BasketEventKind, Product, VisitClosed
+from walkout.domain.selling import StoreTerms
+from walkout.domain.shopping import Basket, BasketEvent, BasketEventKind, Product, VisitClosed
 from walkout.v1 import billing_pb2 as pb
 from walkout.v1.billing_pb2_grpc import BillingStub
 
@@ -29,11 +46,12 @@ _KINDS = {
     BasketEventKind.PUT_BACK: pb.AppendBasketEventsRequest.KIND_PUT_BACK,
     BasketEventKind.CORRECTION: pb.AppendBasketEventsRequest.KIND_CORRECTION,
 }
-_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+#: A server that is being stopped cancels what arrives at its last moment.
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 class BillingClient:
-    """A channel to billing at ``unix:/path`` or ``127.0.0.1:port``; use it as a context manager.
+    """A channel to billing at ``unix:/path`` or ``127.0.0.1:port``, with a ``certificate`` anywhere; a context manager.
 
     Methods raise the classes of ``walkout.errors`` that the service raised, and ``BillingUnavailable`` when it has
     been away for ``patience_s`` seconds.
@@ -45,10 +63,15 @@ class BillingClient:
         deadline_s: float = DEADLINE_S,
         patience_s: float = PATIENCE_S,
         sleep: Callable[[float], None] = time.sleep,
+        certificate: Certificate | None = None,
     ) -> None:
         # gRPC's own pause before it dials again grows to two minutes; a worker is back sooner.
         pauses = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500))
-        self._channel = grpc.insecure_channel(address, options=(*pauses, ("grpc.min_reconnect_backoff_ms", 50)))
+        options = (*pauses, ("grpc.min_reconnect_backoff_ms", 50))
+        if certificate is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, certificate.channel_credentials(), options=options)
         self._stub: Any = BillingStub(self._channel)  # type: ignore[no-untyped-call]
         self._address = address
         self._deadline_s = deadline_s
@@ -94,6 +117,88 @@ class BillingClient:
         )
         return _visit(self._call(self._stub.CloseVisit, request).visit)
 
+    def adjust_charge(
+        self, adjustment_id: str, visit_id: str, changes: Iterable[Change], reason: str, actor: str
+    ) -> BilledVisit:
+        """Decide a visit in review, or take or give back the difference; no changes: it is right as it is."""
+        request = pb.AdjustChargeRequest(
+            adjustment_id=adjustment_id, visit_id=visit_id, changes=_changes(changes), reason=reason, actor=actor
+        )
+        return _visit(self._call(self._stub.AdjustCharge, request).visit)
+
+    def refund(
+        self, refund_id: str, visit_id: str, items: Mapping[str, int], reason_code: str, reason: str, actor: str
+    ) -> BilledVisit:
+        """Give back what was paid for ``items``, units by barcode."""
+        goods = [pb.RefundRequest.Item(barcode=barcode, quantity=count) for barcode, count in sorted(items.items())]
+        request = pb.RefundRequest(
+            refund_id=refund_id, visit_id=visit_id, items=goods, reason_code=reason_code, reason=reason, actor=actor
+        )
+        return _visit(self._call(self._stub.Refund, request).visit)
+
+    def open_dispute(self, dispute_id: str, visit_id: str, direction: Direction, claim: str, opened_by: str) -> Dispute:
+        """Contest a visit."""
+        request = pb.OpenDisputeRequest(
+            dispute_id=dispute_id,
+            visit_id=visit_id,
+            direction=f"DIRECTION_{direction.name}",
+            claim=claim,
+            opened_by=opened_by,
+        )
+        return _dispute(self._call(self._stub.OpenDispute, request).dispute)
+
+    def resolve_dispute(self, dispute_id: str, changes: Iterable[Change] | None, reason: str, actor: str) -> Dispute:
+        """Decide a dispute: ``changes`` make it right, None rejects it."""
+        request = pb.ResolveDisputeRequest(
+            dispute_id=dispute_id,
+            accepted=changes is not None,
+            changes=_changes(changes or ()),
+            reason=reason,
+            actor=actor,
+        )
+        return _dispute(self._call(self._stub.ResolveDispute, request).dispute)
+
+    def watch_visit(self, visit_id: str, timeout_s: float | None = None) -> Iterator[tuple[BilledVisit, Basket]]:
+        """The visit and its basket now and after every change, until its money is settled. Watch again where it ends
+        with ``BillingUnavailable``.
+        """
+        try:
+            for answer in self._stub.WatchVisit(pb.WatchVisitRequest(visit_id=visit_id), timeout=timeout_s):
+                lines = tuple((line.barcode, line.quantity) for line in answer.basket)
+                yield _visit(answer.visit), Basket(visit_id, lines)
+        except grpc.RpcError as error:
+            raise _our_error(error) from error
+
+    def archive_products(self, store: str, barcodes: Iterable[str]) -> int:
+        """Offer these products no longer; how many were offered before."""
+        request = pb.ArchiveProductsRequest(store=store, barcodes=barcodes)
+        return int(self._call(self._stub.ArchiveProducts, request).archived)
+
+    def set_barcodes(self, store: str, barcode: str, codes: Iterable[str]) -> None:
+        """Replace the other barcodes of a product."""
+        self._call(self._stub.SetBarcodes, pb.SetBarcodesRequest(store=store, barcode=barcode, codes=codes))
+
+    def set_price_periods(
+        self, store: str, currency: str, barcode: str, periods: Iterable[tuple[int, int | None, Money]]
+    ) -> None:
+        """Replace the times (from, to before; ns UTC, None open) at which a product has another price."""
+        found = [
+            pb.SetPricePeriodsRequest.Period(valid_from_ns=start, valid_to_ns=end, price_minor=price.minor)
+            for start, end, price in periods
+        ]
+        request = pb.SetPricePeriodsRequest(store=store, currency=currency, barcode=barcode, periods=found)
+        self._call(self._stub.SetPricePeriods, request)
+
+    def set_store_terms(self, store: str, currency: str, terms: StoreTerms) -> None:
+        """Replace on what terms a store sells."""
+        text = terms_to_json(terms)
+        self._call(self._stub.SetStoreTerms, pb.SetStoreTermsRequest(store=store, currency=currency, terms_json=text))
+
+    def settlement_report(self, store: str, day: str) -> SettlementReport:
+        """What a store earned on ``day`` (YYYY-MM-DD)."""
+        request = pb.GetSettlementReportRequest(store=store, day=day)
+        return _report(self._call(self._stub.GetSettlementReport, request))
+
     def get_visit(self, visit_id: str) -> BilledVisit:
         """The visit as it stands."""
         return _visit(self._call(self._stub.GetVisit, pb.GetVisitRequest(visit_id=visit_id)).visit)
@@ -114,7 +219,11 @@ class BillingClient:
             pb.UpsertPricesRequest.Price(
                 barcode=product.barcode,
                 name=product.name,
-                price_minor=None if product.price is None else product.price.minor,
+                price_minor=_minor(product.price),
+                member_price_minor=_minor(product.member_price),
+                tax_class=product.tax_class,
+                per_kg=product.per_kg,
+                tare_g=product.tare_g,
             )
             for product in products
         ]
@@ -161,9 +270,10 @@ class BillingClient:
 def _our_error(error: Any) -> errors.WalkoutError:
     """The class that the service named, or ``BillingError`` for what it did not expect."""
     name = dict(error.trailing_metadata() or ()).get("walkout-error", "")
-    kind = getattr(errors, str(name), errors.BillingError)
+    away = errors.BillingUnavailable if error.code() in _AWAY else errors.BillingError
+    kind = getattr(errors, str(name), away)
     if not (isinstance(kind, type) and issubclass(kind, errors.WalkoutError)):
-        kind = errors.BillingError
+        kind = away
     return kind(error.details() or str(error.code()))
 
 
@@ -177,6 +287,7 @@ def _event(event: BasketEvent) -> pb.AppendBasketEventsRequest:
         quantity=event.quantity,
         probability=event.probability,
         weight_event_id=event.weight_event_id,
+        grams=event.grams,
     )
 
 
@@ -198,14 +309,58 @@ def _visit(message: pb.BilledVisit) -> BilledVisit:
 
 def _receipt(message: pb.Receipt) -> Receipt:
     visit = _visit(message.visit)
-    lines = tuple(
-        Line(
-            line.barcode,
-            line.name,
-            line.quantity,
-            Money(line.unit_minor, visit.currency) if line.HasField("unit_minor") else None,
-            Money(line.total_minor, visit.currency) if line.HasField("total_minor") else None,
-        )
-        for line in message.lines
+    unit = visit.currency
+    payments = tuple(
+        Payment(one.method, Money(one.amount_minor, unit), one.reference, one.at_ns) for one in message.payments
     )
-    return Receipt(visit, lines, Money(message.total_minor, visit.currency), message.confidence)
+    lines = tuple(_line(line, unit) for line in message.lines)
+    total = Money(message.total_minor, unit)
+    return Receipt(visit, lines, total, message.confidence, payments, terms_from_json(message.terms_json))
+
+
+def _line(line: pb.ReceiptLine, currency: str) -> Line:
+    def amount(field: str) -> Money | None:
+        return Money(getattr(line, field), currency) if line.HasField(field) else None
+
+    tax = None
+    if line.HasField("tax_minor"):
+        tax = LineTax(line.tax_class, Fraction(line.tax_rate), line.tax_included, Money(line.tax_minor, currency))
+    reasons = tuple(Reason(one.code, one.source, one.label, Money(one.amount_minor, currency)) for one in line.reasons)
+    unit, total, listed = amount("unit_minor"), amount("total_minor"), amount("listed_minor")
+    return Line(line.barcode, line.name, line.quantity, unit, total, line.grams, listed, reasons, tax)
+
+
+def _minor(amount: Money | None) -> int | None:
+    return None if amount is None else amount.minor
+
+
+def _changes(changes: Iterable[Change]) -> list[pb.Change]:
+    return [
+        pb.Change(barcode=change.barcode, quantity=change.quantity, amount_minor=change.amount_minor)
+        for change in changes
+    ]
+
+
+def _dispute(message: pb.Dispute) -> Dispute:
+    return Dispute(
+        message.dispute_id,
+        message.visit_id,
+        Direction[pb.Dispute.Direction.Name(message.direction).removeprefix("DIRECTION_")],
+        DisputeStatus[pb.Dispute.Status.Name(message.status).removeprefix("STATUS_")],
+        message.claim,
+        message.opened_by,
+        message.opened_ns,
+        message.adjustment_id or None,
+    )
+
+
+def _report(found: pb.GetSettlementReportResponse) -> SettlementReport:
+    unit = found.currency
+    rows = tuple(
+        ReportRow(
+            row.provider, row.captures, Money(row.captured_minor, unit), row.refunds, Money(row.refunded_minor, unit)
+        )
+        for row in found.rows
+    )
+    owed = Money(found.outstanding_minor, unit)
+    return SettlementReport(unit, found.start_ns, found.end_ns, rows, found.visits, found.in_review, owed)

@@ -122,7 +122,7 @@ def in_process_billing(settings: Settings) -> Iterator[BillingClient]:
     """The real service on a socket of its own, without a process of its own; its books end with it unless set."""
     from walkout.billing.database import open_books
     from walkout.billing.provider import PROVIDERS
-    from walkout.billing.service import start_server
+    from walkout.billing.server import start_server
 
     with run_folder(settings.data_dir) as folder:
         engine = open_books(settings.database_url or f"sqlite:///{folder / 'books.db'}")
@@ -133,7 +133,7 @@ def in_process_billing(settings: Settings) -> Iterator[BillingClient]:
             with BillingClient(address) as client:
                 yield client
         finally:
-            server.stop(None).wait()
+            server.stop(None)
             engine.dispose()
 
 

@@ -138,7 +138,7 @@ def settler(run: Run, events: EventLog) -> None:
 
 def billing(run: Run, _events: EventLog) -> None:
     """Serve the books."""
-    from walkout.billing.service import serve
+    from walkout.billing.server import serve
 
     serve(run.database_url, run.billing_address, SystemClock())
 

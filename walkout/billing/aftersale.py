@@ -98,7 +98,7 @@ class Dispute:
     claim: str
     opened_by: str
     opened_ns: int
-    adjustment_id: str | None
+    adjustment_id: str | None = None
 
 
 def adjust(engine: sa.Engine, request: Request, provider: str, now_ns: int) -> Adjustment:
@@ -293,7 +293,6 @@ def _charge_for(
     at_ns: int,
 ) -> None:
     charge_id = derived_id("charge", request.visit_id, request.request_id)
-    row = visit._mapping
     charge = Charge(
         charge_id,
         request.visit_id,

@@ -1,106 +1,72 @@
-"""The gRPC servicer: requests checked and turned into records, errors into status codes. Thin over the rest.
+"""The servicer: one method per call, a message in, a message out. Thin over the rest; ``calls`` gives it manners."""
 
-Status codes and their meaning are documented in ``protos/walkout/v1/billing.proto``. A request that is no message
-of ours is answered INVALID_ARGUMENT, anything nobody thought of INTERNAL; the process lives on.
-"""
-
-import logging
-import math
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 
-import grpc
 import sqlalchemy as sa
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from walkout.billing import audit, ledger
-from walkout.billing.catalog import upsert_prices
-from walkout.billing.database import open_books
-from walkout.billing.provider import PROVIDERS, PaymentProvider
-from walkout.billing.records import BilledVisit, Line, PricedProduct, Receipt, VisitStatus, money
-from walkout.billing.settle import Settler
-from walkout.billing.visits import append_events, get_receipt, get_visit, list_visits, open_visit
+from walkout.billing import aftersale, audit, catalog, ledger, wire
+from walkout.billing.aftersale import Dispute, Request
+from walkout.billing.database import reading
+from walkout.billing.provider import PaymentProvider
+from walkout.billing.records import AdjustmentKind, DisputeStatus, VisitStatus, money
+from walkout.billing.report import settlement_report
+from walkout.billing.settle import MOST_TOGETHER, Settler
+from walkout.billing.terms import terms_from_json
+from walkout.billing.visits import append_events, basket_of, get_receipt, get_visit, list_visits, open_visit
+from walkout.billing.wire import LONGEST_REASON, text, visit_message
 from walkout.domain.clock import Clock
-from walkout.domain.shopping import BasketEvent, BasketEventKind, VisitClosed
-from walkout.errors import (
-    BadRequest,
-    BillingError,
-    BillingUnavailable,
-    ConflictError,
-    EventsMissing,
-    IllegalMove,
-    NotFoundError,
-    SettingsError,
-    WalkoutError,
-)
+from walkout.domain.shopping import VisitClosed
+from walkout.errors import BadRequest, BillingUnavailable
 from walkout.v1 import billing_pb2 as pb
-
-log = logging.getLogger(__name__)
-
-#: Trailing metadata key that names the error's class.
-ERROR_KEY = "walkout-error"
-
-_CODES: dict[type[WalkoutError], grpc.StatusCode] = {
-    BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    NotFoundError: grpc.StatusCode.NOT_FOUND,
-    ConflictError: grpc.StatusCode.ALREADY_EXISTS,
-    EventsMissing: grpc.StatusCode.FAILED_PRECONDITION,
-    IllegalMove: grpc.StatusCode.FAILED_PRECONDITION,
-    BillingError: grpc.StatusCode.FAILED_PRECONDITION,
-    BillingUnavailable: grpc.StatusCode.UNAVAILABLE,
-}
 
 #: Basket events of one stream that share a transaction: a commit costs a disk sync, a visit has tens of events.
 _BATCH = 256
-#: Calls served at once. Writers queue for one lock anyway; the others mostly wait for the provider.
-_THREADS = 8
-#: Seconds that calls in flight get when the service is told to stop.
-_GRACE_S = 5.0
-#: Longest id, barcode or name taken; ids are UUIDs (36), the longest GS1 element string has 90 characters.
-_LONGEST_TEXT = 200
-#: Longest review reason taken.
-_LONGEST_REASON = 2_000
-#: Longest text of an error. gRPC carries it as a header, 8 KiB by default, in which a Korean letter takes 9 bytes.
-_LONGEST_ERROR = 500
+#: Visits watched at once; each keeps one thread of the service.
+MOST_WATCHERS = 32
+#: A watcher looks at the books this often, for what another process wrote.
+_WATCH_S = 0.5
 
-
-def visit_status_name(status: VisitStatus) -> str:
-    """The wire's name of a status."""
-    return f"BILLED_VISIT_STATUS_{status.name}"
+_FINAL = (VisitStatus.CAPTURED, VisitStatus.REVIEW, VisitStatus.RELEASED)
 
 
 class BillingService:
-    """One method per call of the service, each a message in, a message out."""
+    """Everything that the proto's service promises. ``stopping`` is set when the process is asked to go."""
 
-    def __init__(self, engine: sa.Engine, provider: PaymentProvider, clock: Clock) -> None:
+    def __init__(
+        self, engine: sa.Engine, provider: PaymentProvider, clock: Clock, together: int = MOST_TOGETHER
+    ) -> None:
         self._engine = engine
+        self._provider = provider
         self._clock = clock
-        self.settler = Settler(engine, provider, clock)
+        self._news = threading.Condition()
+        self._watchers = threading.BoundedSemaphore(MOST_WATCHERS)
+        self.stopping = threading.Event()
+        self.settler = Settler(engine, provider, clock, together, self._tell)
 
     def open_visit(self, request: pb.OpenVisitRequest) -> pb.OpenVisitResponse:
         """Begin a visit."""
         visit = open_visit(
             self._engine,
-            _text("visit_id", request.visit_id),
-            _text("store", request.store),
-            _text("account_id", request.account_id),
+            text("visit_id", request.visit_id),
+            text("store", request.store),
+            text("account_id", request.account_id),
             request.currency,
-            _time("entered_ns", request.entered_ns),
+            wire.time("entered_ns", request.entered_ns),
             self._clock.now_ns(),
         )
-        return pb.OpenVisitResponse(visit=_visit(visit))
+        return pb.OpenVisitResponse(visit=visit_message(visit))
 
     def append_basket_events(self, requests: Iterator[pb.AppendBasketEventsRequest]) -> pb.AppendBasketEventsResponse:
         """Add lines of change; batch by batch, so that a long stream holds no lock for long."""
         added = total = 0
-        while batch := [_basket_event(request) for request in islice(requests, _BATCH)]:
+        while batch := [wire.basket_event(request) for request in islice(requests, _BATCH)]:
             added += append_events(self._engine, batch)
             total += len(batch)
+            self._tell("")
         return pb.AppendBasketEventsResponse(added=added, known=total - added)
 
     def close_visit(self, request: pb.CloseVisitRequest) -> pb.CloseVisitResponse:
@@ -108,49 +74,165 @@ class BillingService:
         if request.basket_events < 0:
             raise BadRequest(f"basket_events: {request.basket_events} is no number of events")
         closed = VisitClosed(
-            _text("visit_id", request.visit_id),
-            _time("closed_ns", request.closed_ns),
+            text("visit_id", request.visit_id),
+            wire.time("closed_ns", request.closed_ns),
             request.basket_events,
-            _probability("confidence", request.confidence),
-            tuple(_text("review_reasons", reason, _LONGEST_REASON) for reason in request.review_reasons),
+            wire.probability("confidence", request.confidence),
+            tuple(text("review_reasons", reason, LONGEST_REASON) for reason in request.review_reasons),
         )
-        return pb.CloseVisitResponse(visit=_visit(self.settler.close(closed)))
+        return pb.CloseVisitResponse(visit=visit_message(self.settler.close(closed)))
 
     def get_visit(self, request: pb.GetVisitRequest) -> pb.GetVisitResponse:
         """The visit as it stands."""
-        return pb.GetVisitResponse(visit=_visit(get_visit(self._engine, _text("visit_id", request.visit_id))))
+        visit_id = text("visit_id", request.visit_id)
+        return pb.GetVisitResponse(visit=visit_message(get_visit(self._engine, visit_id)))
+
+    def watch_visit(self, request: pb.WatchVisitRequest, alive: Callable[[], bool]) -> Iterator[pb.WatchVisitResponse]:
+        """The visit now and after every change, until its money is settled, the caller leaves or we stop."""
+        visit_id = text("visit_id", request.visit_id)
+        if not self._watchers.acquire(blocking=False):
+            raise BillingUnavailable(f"{MOST_WATCHERS} visits are being watched already; come back later")
+        try:
+            last = None
+            while alive() and not self.stopping.is_set():
+                with reading(self._engine) as connection:
+                    visit, basket = basket_of(connection, visit_id)
+                if (visit, basket) != last:
+                    last = (visit, basket)
+                    lines = [pb.WatchVisitResponse.BasketLine(barcode=code, quantity=n) for code, n in basket.lines]
+                    yield pb.WatchVisitResponse(visit=visit_message(visit), basket=lines)
+                if visit.status in _FINAL:
+                    return
+                with self._news:
+                    self._news.wait(_WATCH_S)
+            if self.stopping.is_set():
+                raise BillingUnavailable("the billing service is being stopped; watch again")
+        finally:
+            self._watchers.release()
 
     def get_receipt(self, request: pb.GetReceiptRequest) -> pb.GetReceiptResponse:
         """The receipt of a settled visit."""
-        return pb.GetReceiptResponse(receipt=_receipt(get_receipt(self._engine, _text("visit_id", request.visit_id))))
+        visit_id = text("visit_id", request.visit_id)
+        receipt = get_receipt(self._engine, visit_id)
+        adjusted = aftersale.adjustments_of(self._engine, visit_id)
+        return pb.GetReceiptResponse(receipt=wire.receipt_message(receipt, adjusted))
 
     def list_visits(self, request: pb.ListVisitsRequest) -> pb.ListVisitsResponse:
         """Visits by time of entry."""
-        statuses = {pb.BilledVisitStatus.Value(visit_status_name(status)): status for status in VisitStatus}
+        statuses = {pb.BilledVisitStatus.Value(wire.visit_status_name(status)): status for status in VisitStatus}
         if request.status and request.status not in statuses:
             raise BadRequest(f"status: {request.status} is not known; leave it out to list all")
         found = list_visits(self._engine, request.store, statuses.get(request.status))
-        return pb.ListVisitsResponse(visits=[_visit(visit) for visit in found])
+        return pb.ListVisitsResponse(visits=[visit_message(visit) for visit in found])
+
+    def adjust_charge(self, request: pb.AdjustChargeRequest) -> pb.AdjustChargeResponse:
+        """Staff decides or corrects a visit."""
+        asked = Request(
+            text("adjustment_id", request.adjustment_id),
+            text("visit_id", request.visit_id),
+            AdjustmentKind.CORRECTION,
+            tuple(wire.change(change) for change in request.changes),
+            "",
+            text("reason", request.reason, LONGEST_REASON),
+            text("actor", request.actor),
+        )
+        made = aftersale.adjust(self._engine, asked, self._provider.name, self._clock.now_ns())
+        return pb.AdjustChargeResponse(visit=self._settled(asked.visit_id), adjustment=wire.adjustment_message(made))
+
+    def refund(self, request: pb.RefundRequest) -> pb.RefundResponse:
+        """Goods come back."""
+        if any(item.quantity <= 0 for item in request.items):
+            raise BadRequest("items: the number of units that come back is above zero")
+        changes = (pb.Change(barcode=item.barcode, quantity=-item.quantity) for item in request.items)
+        asked = Request(
+            text("refund_id", request.refund_id),
+            text("visit_id", request.visit_id),
+            AdjustmentKind.REFUND,
+            tuple(wire.change(change) for change in changes),
+            request.reason_code,
+            text("reason", request.reason, LONGEST_REASON),
+            text("actor", request.actor),
+        )
+        made = aftersale.refund(self._engine, asked, self._provider.name, self._clock.now_ns())
+        return pb.RefundResponse(visit=self._settled(asked.visit_id), adjustment=wire.adjustment_message(made))
+
+    def open_dispute(self, request: pb.OpenDisputeRequest) -> pb.OpenDisputeResponse:
+        """Somebody contests a visit."""
+        asked = Dispute(
+            text("dispute_id", request.dispute_id),
+            text("visit_id", request.visit_id),
+            wire.direction(request.direction),
+            DisputeStatus.OPEN,
+            text("claim", request.claim, LONGEST_REASON),
+            text("opened_by", request.opened_by),
+            self._clock.now_ns(),
+            None,
+        )
+        return pb.OpenDisputeResponse(dispute=wire.dispute_message(aftersale.open_dispute(self._engine, asked)))
+
+    def resolve_dispute(self, request: pb.ResolveDisputeRequest) -> pb.ResolveDisputeResponse:
+        """Decide a dispute."""
+        if request.changes and not request.accepted:
+            raise BadRequest("changes: a dispute that is rejected changes nothing")
+        found = aftersale.resolve_dispute(
+            self._engine,
+            text("dispute_id", request.dispute_id),
+            [wire.change(change) for change in request.changes] if request.accepted else None,
+            text("reason", request.reason, LONGEST_REASON),
+            text("actor", request.actor),
+            self._provider.name,
+            self._clock.now_ns(),
+        )
+        self._settled(found.visit_id)
+        return pb.ResolveDisputeResponse(dispute=wire.dispute_message(found))
+
+    def get_settlement_report(self, request: pb.GetSettlementReportRequest) -> pb.GetSettlementReportResponse:
+        """What a store earned on a day."""
+        return wire.report_message(settlement_report(self._engine, text("store", request.store), request.day))
 
     def upsert_prices(self, request: pb.UpsertPricesRequest) -> pb.UpsertPricesResponse:
         """Set names and prices."""
-        products = [
-            PricedProduct(
-                _text("barcode", price.barcode),
-                price.name[:_LONGEST_TEXT],
-                money(price.price_minor, request.currency) if price.HasField("price_minor") else None,
-            )
-            for price in request.prices
-        ]
-        number = upsert_prices(self._engine, _text("store", request.store), request.currency, products)
+        products = [wire.priced_product(price, request.currency) for price in request.prices]
+        number = catalog.upsert_prices(self._engine, text("store", request.store), request.currency, products)
         return pb.UpsertPricesResponse(products=number)
+
+    def archive_products(self, request: pb.ArchiveProductsRequest) -> pb.ArchiveProductsResponse:
+        """Offer products no longer."""
+        gone = [text("barcodes", barcode) for barcode in request.barcodes]
+        return pb.ArchiveProductsResponse(archived=catalog.archive(self._engine, text("store", request.store), gone))
+
+    def set_barcodes(self, request: pb.SetBarcodesRequest) -> pb.SetBarcodesResponse:
+        """Replace the other barcodes of a product."""
+        codes = [text("codes", code) for code in request.codes]
+        catalog.set_barcodes(self._engine, text("store", request.store), text("barcode", request.barcode), codes)
+        return pb.SetBarcodesResponse()
+
+    def set_price_periods(self, request: pb.SetPricePeriodsRequest) -> pb.SetPricePeriodsResponse:
+        """Replace the times at which a product has another price."""
+        periods = [
+            catalog.PricePeriod(
+                wire.time("valid_from_ns", one.valid_from_ns),
+                one.valid_to_ns if one.HasField("valid_to_ns") else None,
+                money(one.price_minor, request.currency),
+            )
+            for one in request.periods
+        ]
+        barcode = text("barcode", request.barcode)
+        catalog.set_price_periods(self._engine, text("store", request.store), barcode, periods)
+        return pb.SetPricePeriodsResponse()
+
+    def set_store_terms(self, request: pb.SetStoreTermsRequest) -> pb.SetStoreTermsResponse:
+        """Replace on what terms a store sells."""
+        terms = terms_from_json(request.terms_json)
+        catalog.set_terms(self._engine, text("store", request.store), request.currency, terms)
+        return pb.SetStoreTermsResponse()
 
     def top_up_wallet(self, request: pb.TopUpWalletRequest) -> pb.TopUpWalletResponse:
         """Add prepaid money."""
         balance = ledger.top_up(
             self._engine,
-            _text("topup_id", request.topup_id),
-            _text("account_id", request.account_id),
+            text("topup_id", request.topup_id),
+            text("account_id", request.account_id),
             money(request.amount_minor, request.currency),
             self._clock.now_ns(),
         )
@@ -169,230 +251,22 @@ class BillingService:
             captured_minor=dict(report.captured),
         )
 
-    def methods(self) -> dict[str, Callable[[Any], Message]]:
-        """The call's name in the proto -> what answers it."""
-        return {
-            "OpenVisit": self.open_visit,
-            "AppendBasketEvents": self.append_basket_events,
-            "CloseVisit": self.close_visit,
-            "GetVisit": self.get_visit,
-            "GetReceipt": self.get_receipt,
-            "ListVisits": self.list_visits,
-            "UpsertPrices": self.upsert_prices,
-            "TopUpWallet": self.top_up_wallet,
-            "CheckBooks": self.check_books,
-        }
+    def stop(self) -> None:
+        """Let watchers go; calls in flight end by themselves."""
+        self.stopping.set()
+        self._tell("")
 
+    def method(self, name: str) -> Callable[..., Any]:
+        """What answers the call that the proto names so."""
+        snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)[1:]
+        found: Callable[..., Message | Iterator[Message]] = getattr(self, snake)
+        return found
 
-def _text(field: str, value: str, longest: int = _LONGEST_TEXT) -> str:
-    if not value or len(value) > longest or not value.isprintable():
-        raise BadRequest(f"{field}: {value[:40]!r} must have 1 to {longest} printable characters")
-    return value
+    def _settled(self, visit_id: str) -> pb.BilledVisit:
+        """Move the money that the rows ask for; the visit afterwards."""
+        self.settler.finish(visit_id)
+        return visit_message(get_visit(self._engine, visit_id))
 
-
-def _time(field: str, t_ns: int) -> int:
-    if t_ns < 0:
-        raise BadRequest(f"{field}: {t_ns} lies before 1970; times are nanoseconds UTC since then")
-    return t_ns
-
-
-def _probability(field: str, value: float) -> float:
-    if math.isnan(value) or not 0.0 <= value <= 1.0:
-        raise BadRequest(f"{field}: {value} is no probability between 0 and 1")
-    return value
-
-
-def _basket_event(request: pb.AppendBasketEventsRequest) -> BasketEvent:
-    kinds = {
-        pb.AppendBasketEventsRequest.KIND_PICK: (BasketEventKind.PICK, request.quantity > 0),
-        pb.AppendBasketEventsRequest.KIND_PUT_BACK: (BasketEventKind.PUT_BACK, request.quantity < 0),
-        pb.AppendBasketEventsRequest.KIND_CORRECTION: (BasketEventKind.CORRECTION, request.quantity != 0),
-    }
-    kind, sign_fits = kinds.get(request.kind, (None, False))
-    if kind is None or not sign_fits:
-        raise BadRequest(
-            f"kind {request.kind}, quantity {request.quantity}: a pick is positive, a put-back negative, a correction"
-            " not zero"
-        )
-    return BasketEvent(
-        _text("event_id", request.event_id),
-        _text("visit_id", request.visit_id),
-        _time("t_ns", request.t_ns),
-        kind,
-        _text("barcode", request.barcode),
-        request.quantity,
-        _probability("probability", request.probability),
-        _text("weight_event_id", request.weight_event_id) if request.weight_event_id else "",
-    )
-
-
-def _visit(visit: BilledVisit) -> pb.BilledVisit:
-    return pb.BilledVisit(
-        visit_id=visit.visit_id,
-        store=visit.store,
-        account_id=visit.account_id,
-        currency=visit.currency,
-        entered_ns=visit.entered_ns,
-        closed_ns=visit.closed_ns or 0,
-        status=visit_status_name(visit.status),
-        basket_events=visit.basket_events,
-        review_reasons=visit.review,
-    )
-
-
-def _receipt(receipt: Receipt) -> pb.Receipt:
-    return pb.Receipt(
-        visit=_visit(receipt.visit),
-        lines=[_line(line) for line in receipt.lines],
-        total_minor=receipt.total.minor,
-        confidence=receipt.confidence,
-    )
-
-
-def _line(line: Line) -> pb.ReceiptLine:
-    return pb.ReceiptLine(
-        barcode=line.barcode,
-        name=line.name,
-        quantity=line.quantity,
-        unit_minor=None if line.unit is None else line.unit.minor,
-        total_minor=None if line.total is None else line.total.minor,
-    )
-
-
-def handlers(service: BillingService) -> "grpc.GenericRpcHandler[Any, Any]":
-    """Handlers that parse requests themselves: gRPC would answer bytes that are no message with INTERNAL."""
-    found = {}
-    for name, answer in service.methods().items():
-        method = pb.DESCRIPTOR.services_by_name["Billing"].methods_by_name[name]
-        request_class = getattr(pb, method.input_type.name)
-        if method.client_streaming:
-            found[name] = grpc.stream_unary_rpc_method_handler(
-                _streamed(answer, request_class), response_serializer=_to_bytes
-            )
-        else:
-            found[name] = grpc.unary_unary_rpc_method_handler(
-                _single(answer, request_class), response_serializer=_to_bytes
-            )
-    return grpc.method_handlers_generic_handler("walkout.v1.Billing", found)
-
-
-def _to_bytes(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
-def _parse(request_class: Any, data: bytes) -> Any:
-    try:
-        return request_class.FromString(data)
-    except DecodeError as error:
-        raise BadRequest(f"{len(data)} bytes that are no {request_class.__name__}: {error}") from error
-
-
-def _single(answer: Callable[[Any], Message], request_class: Any) -> Callable[[bytes, grpc.ServicerContext], Message]:
-    def handle(data: bytes, context: grpc.ServicerContext) -> Message:
-        try:
-            return answer(_parse(request_class, data))
-        except Exception as error:  # the worker's edge
-            _abort(context, error)
-
-    return handle
-
-
-def _streamed(
-    answer: Callable[[Any], Message], request_class: Any
-) -> Callable[[Iterator[bytes], grpc.ServicerContext], Message]:
-    def handle(stream: Iterator[bytes], context: grpc.ServicerContext) -> Message:
-        try:
-            return answer(_parse(request_class, data) for data in stream)
-        except Exception as error:  # the worker's edge
-            _abort(context, error)
-
-    return handle
-
-
-def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
-    """Answer with the status that the table names; only what nobody expected is logged with its traceback."""
-    if isinstance(error, grpc.RpcError):
-        raise error  # the caller went away in the middle of its stream
-    if isinstance(error, sa.exc.OperationalError):
-        error = BillingUnavailable(f"the books do not answer ({error.orig}); make the same call again")
-    for kind in type(error).__mro__:
-        if kind in _CODES:
-            context.set_trailing_metadata(((ERROR_KEY, type(error).__name__),))
-            context.abort(_CODES[kind], str(error)[:_LONGEST_ERROR])
-    log.error("a call failed for a reason nobody expected", exc_info=error)
-    context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: see the log of the billing service")
-
-
-def start_server(engine: sa.Engine, provider: PaymentProvider, clock: Clock, address: str) -> tuple[grpc.Server, str]:
-    """A running server and the address it got; finishes what a crash left on its way before it takes calls.
-
-    ``address`` is ``unix:/path`` (readable by this user only) or ``127.0.0.1:port`` (0: any free port). Calls carry
-    no credentials, so any other address is refused with ``SettingsError``. The caller stops the server. Start it
-    in a fresh process, never in a fork of one that has used gRPC.
-    """
-    if not address.startswith(("unix:", "127.0.0.1:")):
-        raise SettingsError(f"billing address {address!r}: write unix:/path or 127.0.0.1:port, others can be reached")
-    service = BillingService(engine, provider, clock)
-    settled = service.settler.sweep(all_at_once=True)
-    if settled:
-        log.warning("%d visits that a crash had left on their way are settled", settled)
-    # Without so_reuseport a second service on the same port is refused instead of sharing its calls.
-    server = grpc.server(ThreadPoolExecutor(_THREADS, "billing"), options=(("grpc.so_reuseport", 0),))
-    server.add_generic_rpc_handlers((handlers(service),))
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise SettingsError(f"billing address {address!r} cannot be bound; is another service on it?") from error
-    server.start()
-    if address.startswith("unix:"):
-        os.chmod(address.removeprefix("unix:"), 0o600)
-        return server, address
-    return server, f"127.0.0.1:{port}"
-
-
-def serve(
-    database_url: str,
-    address: str,
-    clock: Clock,
-    provider: str = "wallet",
-    stop: threading.Event | None = None,
-) -> None:
-    """Serve billing until ``stop`` is set; without one, until SIGTERM or SIGINT (main thread only).
-
-    Raises ``SettingsError`` for an address, database or provider name that cannot be used.
-    """
-    if provider not in PROVIDERS:
-        raise SettingsError(f"provider: no {provider!r}; choose one of {', '.join(PROVIDERS)}")
-    engine = open_books(database_url)
-    run(engine, PROVIDERS[provider](engine, clock), address, clock, stop)
-
-
-def run(
-    engine: sa.Engine, provider: PaymentProvider, address: str, clock: Clock, stop: threading.Event | None = None
-) -> None:
-    """``serve`` over books and a provider that are already there."""
-    wait = _until_signal() if stop is None else stop.wait
-    server, _ = start_server(engine, provider, clock, address)
-    wait()
-    server.stop(_GRACE_S).wait()
-    engine.dispose()
-
-
-def _until_signal() -> Callable[[], object]:
-    """What to call to wait for SIGTERM or SIGINT, which are noted from now on.
-
-    Signals come through a pipe. A lock (``Event.wait``, a queue) would miss one that arrives just before the main
-    thread falls asleep on it: Python runs handlers in the main thread only, and nothing would wake it.
-    """
-    ours = {signal.SIGTERM, signal.SIGINT}
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
-    for number in ours:
-        signal.signal(number, lambda *_: None)
-
-    def wait() -> None:
-        while os.read(reader, 1)[0] not in ours:
-            pass
-
-    return wait
+    def _tell(self, _visit_id: str) -> None:
+        with self._news:
+            self._news.notify_all()

@@ -29,7 +29,7 @@ from walkout.billing.schema import (
     visits,
 )
 from walkout.domain.money import Money
-from walkout.domain.shopping import BasketEvent
+from walkout.domain.shopping import Basket, BasketEvent, fold_basket
 from walkout.errors import ConflictError, IllegalMove, NotFoundError
 
 #: A rebuilt worker may add the same probabilities in another order; rounding then differs in the last digits of a
@@ -147,6 +147,12 @@ def events_of(connection: sa.Connection, visit_ids: Sequence[str]) -> dict[str, 
     return found
 
 
+def basket_of(connection: sa.Connection, visit_id: str) -> tuple[BilledVisit, Basket]:
+    """The visit and what is in its basket now; raises ``NotFoundError``."""
+    visit = read_visit(connection, visit_id)
+    return visit, fold_basket(visit_id, events_of(connection, [visit_id]).get(visit_id, []))
+
+
 def get_visit(engine: sa.Engine, visit_id: str) -> BilledVisit:
     """The visit as it stands; raises ``NotFoundError``."""
     with reading(engine) as connection:
@@ -190,14 +196,24 @@ def due_of(connection: sa.Connection, visit_id: str) -> int:
 def payments_of(connection: sa.Connection, visit_id: str) -> tuple[Payment, ...]:
     """What was taken for the visit and given back, oldest first."""
     taken = sa.select(
-        charges.c.provider, charges.c.amount_minor, charges.c.currency, charges.c.reference, status_events.c.at_ns
+        charges.c.provider,
+        charges.c.amount_minor,
+        charges.c.currency,
+        charges.c.reference,
+        status_events.c.at_ns,
+        status_events.c.number,
     ).join(
         status_events,
         sa.and_(status_events.c.subject == "charge", status_events.c.subject_id == charges.c.charge_id),
     )
     back = (
         sa.select(
-            charges.c.provider, -refunds.c.amount_minor, charges.c.currency, refunds.c.reference, status_events.c.at_ns
+            charges.c.provider,
+            -refunds.c.amount_minor,
+            charges.c.currency,
+            refunds.c.reference,
+            status_events.c.at_ns,
+            status_events.c.number,
         )
         .join(charges, charges.c.charge_id == refunds.c.charge_id)
         .join(
@@ -210,9 +226,8 @@ def payments_of(connection: sa.Connection, visit_id: str) -> tuple[Payment, ...]
         taken.where(mine, status_events.c.new_status == ChargeStatus.CAPTURED),
         back.where(mine, status_events.c.new_status == RefundStatus.REFUNDED),
     )
-    rows = connection.execute(both).all()
-    found = [Payment(row[0], Money(row[1], row[2]), row[3], row[4]) for row in rows]
-    return tuple(sorted(found, key=lambda payment: (payment.at_ns, -payment.amount.minor)))
+    rows = sorted(connection.execute(both).all(), key=lambda row: row[5])
+    return tuple(Payment(row[0], Money(row[1], row[2]), row[3], row[4]) for row in rows)
 
 
 def lock_visits(connection: sa.Connection, visit_ids: Iterable[str]) -> Sequence[Any]:
