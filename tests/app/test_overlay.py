@@ -12,13 +12,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from walkout.app.drawing import FAINT, Look, draw_camera
+from walkout.app.drawing import FAINT, Look, draw_camera, drawn_bodies
 from walkout.app.floor_map import draw_floor
 from walkout.app.overlay import ROWS, Happening, Moment, Seen, chosen, contact_sheet, film, overlay, watch
 from walkout.app.palette import MOVED, PEOPLE, REACHED, Trails, put_text
 from walkout.domain.clock import NS_PER_S
 from walkout.domain.geometry import Pose
-from walkout.domain.sensing import Body, BodyFrame, CameraDetections, Detection, FloorPosition, Joint, PlateId, ShelfId
+from walkout.domain.sensing import (
+    Body,
+    BodyFrame,
+    CameraDetections,
+    Detection,
+    FloorPosition,
+    Frame,
+    Joint,
+    PlateId,
+    ShelfId,
+)
 from walkout.errors import RecordingError
 from walkout.settings import Settings
 from walkout.sim.kiosk import kiosk_store
@@ -178,6 +188,23 @@ def test_faces_can_be_hidden() -> None:
     assert np.array_equal(shown[area], picture[area])
     assert len(np.unique(hidden[area].reshape(-1, 3), axis=0)) <= 9
     assert np.array_equal(shown[-40:], hidden[-40:])
+
+
+def test_a_face_that_only_other_cameras_found_is_hidden_too() -> None:
+    picture = np.random.default_rng(1).integers(0, 255, (SIZE_PX[1], SIZE_PX[0], 3)).astype(np.uint8)
+    ((x, y),), _ = CAMERAS["1"].project(joints_m(PLACE_M)[:1])
+    shown, hidden = (tile_of(bodies=[body()], image=picture, look=Look(hide_faces=hide)) for hide in (False, True))
+    changed = np.argwhere((shown != hidden).any(axis=2))
+    assert len(changed) > 50
+    assert np.hypot(*(changed.mean(axis=0) - [y, x])) < 12
+
+
+def test_a_clip_can_be_drawn_on_from_what_the_log_holds() -> None:
+    draw = drawn_bodies(CAMERAS, LAYOUT, [frame(body()), frame(body(), seconds=0.1)])
+    assert has(draw(Frame("1", T0 + NS_PER_S // 20, grey())), PEOPLE[0])
+    assert not has(draw(Frame("1", T0 + 2 * NS_PER_S, grey())), PEOPLE[0])
+    assert np.array_equal(draw(Frame("unknown", T0, grey())), grey())
+    assert not has(drawn_bodies(CAMERAS, LAYOUT, [])(Frame("1", T0, grey())), PEOPLE[0])
 
 
 def test_a_camera_without_a_picture_says_so() -> None:

@@ -4,7 +4,7 @@ Pictures are shown at most as large as they were taken, so nobody's face is show
 ``hide_faces`` none is shown at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,8 +27,9 @@ from walkout.app.palette import (
     put_text,
     short_name,
 )
+from walkout.domain.clock import NS_PER_S
 from walkout.domain.geometry import Box
-from walkout.domain.sensing import Body, BodyFrame, CameraDetections, Detection, Joint, PlateId
+from walkout.domain.sensing import Body, BodyFrame, CameraDetections, Detection, Frame, Joint, PlateId
 from walkout.store.calibration import CameraModel, Floats
 from walkout.store.layout import Layout
 from walkout.store.wireframe import seen_pieces, wireframe
@@ -50,6 +51,10 @@ _JOINTS = {
 _MISS = 0.2
 #: What a person takes up on the floor: half the width of the shoulders, metres.
 _FOOT_M = 0.22
+#: Half the height of a head with room for where it was a moment ago, metres.
+_HEAD_M = 0.18
+#: People of a body frame this near in time are those of a picture, seconds.
+NEAR_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ def draw_camera(
     ratio = shown.shape[1] / seen.size_px[0]
     pairs = [(_scaled(detection, ratio), owner) for detection, owner in _owned(seen, frame, model)]
     if look.hide_faces:
-        _hide_faces(shown, [detection for detection, _ in pairs])
+        _hide_faces(shown, [detection for detection, _ in pairs], lens, frame)
     if look.wires:
         _draw_wires(shown, lens, layout)
     _draw_goods(shown, lens, layout, frame, moved)
@@ -93,6 +98,8 @@ def draw_camera(
         _draw_detection(shown, detection, FAINT if owner is None else trails.color(owner.track_id), owner, named)
     for body in frame.bodies:
         _draw_hands(shown, lens, body)
+        if body.track_id not in named:
+            _draw_name(shown, lens, body, trails.color(body.track_id))
     put_text(shown, f"camera {model.camera_id}", (10, 8), 14, INK, back=BACKGROUND)
     tile[corner[1] : corner[1] + shown.shape[0], corner[0] : corner[0] + shown.shape[1]] = shown
     return tile
@@ -136,6 +143,43 @@ def _shelf_lines(plates: Sequence[Box]) -> list[Floats]:
     front = np.array([[low[0], low[1], low[2]], [low[0], low[1], high[2]], [high[0], low[1], high[2]],
                       [high[0], low[1], low[2]]])  # fmt: skip
     return [first.apply(np.vstack([board, board[:1]])), first.apply(front)]
+
+
+def drawn_bodies(
+    cameras: Mapping[str, CameraModel], layout: Layout, frames: Sequence[BodyFrame], look: Look | None = None
+) -> Callable[[Frame], Image]:
+    """What draws people on single pictures, for a clip of evidence (``vision.clips``): ``frames`` in order of time.
+
+    A picture gets the people of the nearest frame, none where that is further away than ``NEAR_S``; a camera that is
+    not in ``cameras`` gets nothing.
+    """
+    times = np.array([frame.t_ns for frame in frames], dtype=np.int64)
+    trails = Trails()
+    for frame in frames:
+        trails.add(frame)
+
+    def draw(picture: Frame) -> Image:
+        if picture.camera_id not in cameras:
+            return picture.image
+        nearest = frames[int(np.argmin(np.abs(times - picture.t_ns)))] if frames else None
+        if nearest is None or abs(nearest.t_ns - picture.t_ns) > NEAR_S * NS_PER_S:
+            nearest = BodyFrame(picture.t_ns, ())
+        size = (picture.image.shape[1], picture.image.shape[0])
+        nothing = CameraDetections(picture.camera_id, picture.t_ns, size, ())
+        model = cameras[picture.camera_id]
+        return draw_camera(size, model, picture.image, nothing, nearest, layout, trails, (), look or Look())
+
+    return draw
+
+
+def _draw_name(image: Image, lens: CameraModel, body: Body, color: Color) -> None:
+    """Whose head is below, where this camera's net found nobody."""
+    if body.head is None:
+        return
+    (pixel,), (visible,) = lens.project(_place(body.head))
+    if visible and lens.in_picture(pixel)[0]:
+        at = (round(pixel[0]), round(pixel[1]) - 30)
+        put_text(image, f"person {short_name(body.track_id)}", at, 12, color, anchor="middle", back=BACKGROUND)
 
 
 def _draw_foot(image: Image, lens: CameraModel, body: Body, color: Color) -> None:
@@ -215,21 +259,35 @@ def _draw_hands(image: Image, lens: CameraModel, body: Body) -> None:
             put_text(image, f"shelf {over}", (at[0] + 9, at[1] - 9), 12, BACKGROUND, back=REACHED, bold=True)
 
 
-def _hide_faces(image: Image, detections: Sequence[Detection]) -> None:
-    """Heads become a few flat blocks; where no keypoint of a head is seen, the upper fifth of the box does."""
-    cv2 = opencv()
+def _hide_faces(image: Image, detections: Sequence[Detection], lens: CameraModel, frame: BodyFrame) -> None:
+    """Heads become a few flat blocks: those that this camera's net found, and those known from the other cameras.
+
+    Where no keypoint of a head is seen, the upper fifth of the box is hidden.
+    """
     for detection in detections:
         left, top, right, bottom = detection.box_px
-        area = [left, top, right, top + (bottom - top) / 5.0]
         if detection.keypoints is not None and (detection.keypoints[:5, 2] >= 0.2).any():
             head = detection.keypoints[:5][detection.keypoints[:5, 2] >= 0.2, :2]
             reach = max(8.0, 0.1 * max(bottom - top, right - left), float(np.ptp(head, axis=0).max()))
-            area = [*(head.min(axis=0) - reach), *(head.max(axis=0) + reach)]
-        x0, y0 = (max(0, int(value)) for value in area[:2])
-        x1, y1 = min(image.shape[1], int(area[2]) + 1), min(image.shape[0], int(area[3]) + 1)
-        if x1 - x0 > 1 and y1 - y0 > 1:
-            small = cv2.resize(image[y0:y1, x0:x1], (3, 3), interpolation=cv2.INTER_AREA)
-            image[y0:y1, x0:x1] = cv2.resize(small, (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST)
+            low, high = head.min(axis=0) - reach, head.max(axis=0) + reach
+            _blot_out(image, (low[0], low[1], high[0], high[1]))
+        else:
+            _blot_out(image, (left, top, right, top + (bottom - top) / 5.0))
+    for body in frame.bodies:
+        if body.head is not None:
+            around = _place(body.head) + _HEAD_M * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1]])
+            pixels, visible = lens.project(around)
+            if visible.all():
+                _blot_out(image, (*pixels.min(axis=0), *pixels.max(axis=0)))
+
+
+def _blot_out(image: Image, box_px: tuple[float, float, float, float]) -> None:
+    cv2 = opencv()
+    x0, y0 = max(0, int(box_px[0])), max(0, int(box_px[1]))
+    x1, y1 = min(image.shape[1], int(box_px[2]) + 1), min(image.shape[0], int(box_px[3]) + 1)
+    if x1 - x0 > 1 and y1 - y0 > 1:
+        small = cv2.resize(image[y0:y1, x0:x1], (3, 3), interpolation=cv2.INTER_AREA)
+        image[y0:y1, x0:x1] = cv2.resize(small, (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST)
 
 
 def _owned(seen: CameraDetections, frame: BodyFrame, model: CameraModel) -> list[tuple[Detection, Body | None]]:
