@@ -203,10 +203,9 @@ def test_the_bodies_are_looked_for_once_and_kept_for_the_other_processes(tmp_pat
         def records(self) -> list[BodyFrame]:
             return [BodyFrame(5, ()), BodyFrame(9, ())]
 
-    layout = read_nanostore(find_store_files(CASE))[0].layout if CASE.is_dir() else None
-    if layout is None:
+    if not CASE.is_dir():
         pytest.skip("the real store is not here")
-    Looked(CASE, layout, lambda: None).keep(tmp_path / "bodies")
+    Looked(CASE, read_nanostore(find_store_files(CASE))[0], CASE, lambda: None).keep(tmp_path / "bodies")
     assert kept_bodies(tmp_path / "bodies") == [BodyFrame(5, ()), BodyFrame(9, ())]
 
 

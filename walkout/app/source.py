@@ -80,7 +80,7 @@ def open_source(
     if not is_ours(path):
         store = read_nanostore(find_store_files(path, store_dir))[0]
         if is_video(path):
-            return _video_source(path, store, kept, models_dir, say)
+            return _video_source(path, store, store_dir or path, kept, models_dir, say)
         return Source(path, store, lambda: nanostore_records(path, store.layout))
     folder = store_dir or path / "store"
     if not folder.is_dir():
@@ -88,14 +88,16 @@ def open_source(
     return Source(path, read_store(folder), lambda: _sensed(path))
 
 
-def _video_source(path: Path, store: Store, kept: Path | None, models_dir: Path | None, say: Say | None) -> Source:
+def _video_source(
+    path: Path, store: Store, home: Path, kept: Path | None, models_dir: Path | None, say: Say | None
+) -> Source:
     def plates() -> Iterator[Sensed]:
         return iter(()) if existing(path / PLATE_FILE) is None else nanostore_records(path, store.layout)
 
     if kept is not None:
         found = kept_bodies(kept)
         return Source(path, store, lambda: heapq.merge(plates(), found, key=event_time_ns))
-    bodies = VideoBodies(path, store.layout, lambda: next(map(event_time_ns, plates()), None), models_dir, say)
+    bodies = VideoBodies(path, store, home, lambda: next(map(event_time_ns, plates()), None), models_dir, say)
     return Source(path, store, lambda: heapq.merge(plates(), bodies.records(), key=event_time_ns), bodies)
 
 

@@ -4,12 +4,12 @@ Such a folder in the nanostore's format has no ``full_targets.json``. The pictur
 people tracker once per run; whoever needs the bodies again gets those that were found.
 
 Second 0 of all videos is ``epoch`` (seconds UTC) of ``truth.json`` beside them, else the moment of the first plate
-reading: recorders start together. Frames carry the times of their container. The store's cameras are those of
-``calibration/cameras.json`` that hold on the recording's day.
+reading: recorders start together. Frames carry the times of their container. The cameras are those of the store; a
+store in the nanostore's format has them in ``calibration/cameras.json``, by the recording's day.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from walkout.domain.clock import NS_PER_S, to_ns
 from walkout.domain.sensing import BodyFrame, CameraDetections, Frame, Gap
 from walkout.errors import ModelError, RecordingError
 from walkout.store.calibration import CameraModel, read_nanostore_cameras
+from walkout.store.catalog import Store
 from walkout.store.layout import Layout
 from walkout.store.nanostore import existing
 from walkout.vision.detector import Detector, open_detector
@@ -49,17 +50,21 @@ def video_files(folder: Path) -> dict[str, Path]:
 
 
 class VideoBodies:
-    """Everybody in the videos of ``folder``: looked at when first asked for, then remembered."""
+    """Everybody in the videos of ``folder``: looked at when first asked for, then remembered.
+
+    Calibration and weights are looked for from ``home`` upwards: the recording's folder, or that of its store.
+    """
 
     def __init__(
         self,
         folder: Path,
-        layout: Layout,
+        store: Store,
+        home: Path,
         first_plate_ns: Callable[[], int | None],
         models_dir: Path | None = None,
         say: Say | None = None,
     ) -> None:
-        self._folder, self._layout, self._first_plate_ns = folder, layout, first_plate_ns
+        self._folder, self._store, self._home, self._first_plate_ns = folder, store, home, first_plate_ns
         self._models_dir, self._say = models_dir, say or (lambda _: None)
         self._found: list[Seen] | None = None
 
@@ -67,8 +72,10 @@ class VideoBodies:
         """Body frames, and gaps where a video cannot be read, in order of time. Raises what ``watch`` raises."""
         if self._found is None:
             epoch_ns = recording_epoch_ns(self._folder, self._first_plate_ns)
-            detector = open_pose_model(self._folder, self._models_dir)
-            self._found = list(watch(self._folder, self._layout, detector, epoch_ns, self._say))
+            day = datetime.fromtimestamp(epoch_ns / NS_PER_S, UTC).date()
+            cameras = dict(self._store.cameras) or read_nanostore_cameras(self._home, day=day)
+            detector = open_pose_model(self._home, self._models_dir)
+            self._found = list(watch(self._folder, cameras, self._store.layout, detector, epoch_ns, self._say))
         return self._found
 
     def keep(self, folder: Path) -> None:
@@ -100,12 +107,13 @@ def open_pose_model(near: Path, models_dir: Path | None = None) -> Detector:
     raise ModelError(f"{near}: its shoppers are in its videos, and no pose model can be opened: {missing}")
 
 
-def watch(folder: Path, layout: Layout, detector: Detector, epoch_ns: int, say: Say) -> Iterator[Seen]:
-    """All videos of ``folder`` side by side, as body frames. Raises ``StoreError`` without any calibration."""
-    day = datetime.fromtimestamp(epoch_ns / NS_PER_S, UTC).date()
-    videos, cameras = video_files(folder), read_nanostore_cameras(folder, day=day)
+def watch(
+    folder: Path, cameras: Mapping[str, CameraModel], layout: Layout, detector: Detector, epoch_ns: int, say: Say
+) -> Iterator[Seen]:
+    """All videos of ``folder`` side by side, as body frames. Raises ``RecordingError`` where none has a camera."""
+    videos = video_files(folder)
     for name in sorted(set(videos) - set(cameras)):
-        say(f"{videos[name].name}: camera {name} has no calibration on {day}; left out")
+        say(f"{videos[name].name}: camera {name} has no calibration; left out")
     if absent := sorted(set(cameras) - set(videos)):
         say(f"{folder.name}: no video of camera {', '.join(absent)}")
     used = {name: cameras[name] for name in sorted(set(videos) & set(cameras))}
