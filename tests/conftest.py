@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from walkout.billing import triggers
 from walkout.billing.database import open_books
+from walkout.billing.schema import HEAD
 
 #: A PostgreSQL server to use instead of one started here; databases are made and dropped on it.
 URL_VARIABLE = "WALKOUT_TEST_POSTGRES_URL"
@@ -64,43 +66,94 @@ def _stop(server, folder: Path) -> None:  # type: ignore[no-untyped-def]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def new_database(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Callable[[str], str]]:
-    """Makes empty books of a kind, sqlite or postgresql: copies of a template, for migrating each anew is slow."""
-    folder = tmp_path_factory.mktemp("books")
-    template = folder / "template.db"
-    open_books(f"sqlite:///{template}").dispose()
-    made: list[str] = []
-    admin: list[sa.Engine] = []
+class Databases:
+    """Empty books of either kind, fast: SQLite files are copied, PostgreSQL databases emptied and used again."""
 
-    def server() -> sa.Engine:
-        if not admin:
-            url = sa.make_url(request.getfixturevalue("postgres_url")).set(drivername="postgresql+psycopg")
-            admin.append(sa.create_engine(url, isolation_level="AUTOCOMMIT"))
-            with admin[0].connect() as connection:
-                made.append(f"walkout_template_{os.getpid()}")
-                connection.exec_driver_sql(f"CREATE DATABASE {made[0]}")
-            open_books(url.set(database=made[0]).render_as_string(hide_password=False)).dispose()
-        return admin[0]
+    def __init__(self, folder: Path, postgres_url: Callable[[], str]) -> None:
+        self._folder = folder
+        self._template = folder / "template.db"
+        open_books(f"sqlite:///{self._template}").dispose()
+        self._postgres_url = postgres_url
+        self._server: sa.Engine | None = None
+        self._free: list[str] = []
+        self._lent: list[str] = []
+        self._made = 0
 
-    def make(kind: str) -> str:
+    def make(self, kind: str) -> str:
+        """The address of empty books; they are the caller's until the test ends."""
+        self._made += 1
         if kind == "sqlite":
-            path = folder / f"{len(list(folder.iterdir()))}.db"
-            shutil.copy(template, path)
+            path = self._folder / f"{self._made}.db"
+            shutil.copy(self._template, path)
             return f"sqlite:///{path}"
-        engine = server()
-        made.append(f"walkout_test_{os.getpid()}_{len(made)}")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {made[-1]} TEMPLATE {made[0]}")
-        return engine.url.set(database=made[-1]).render_as_string(hide_password=False)
+        name = self._free.pop() if self._free else self._new()
+        self._lent.append(name)
+        return self._address(name)
 
-    yield make
-    if admin and os.environ.get(URL_VARIABLE):  # our own server goes with its databases
-        with admin[0].connect() as connection:
-            for name in made:
-                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    def take_back(self) -> None:
+        """Empty what was lent; what a test has bent out of shape is thrown away."""
+        while self._lent:
+            name = self._lent.pop()
+            if _emptied(self._address(name)):
+                self._free.append(name)
+            else:
+                self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        """Leave a server that is not ours as it was; our own goes with its databases."""
+        if self._server is not None and os.environ.get(URL_VARIABLE):
+            for name in self._free:
+                self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _new(self) -> str:
+        name = f"walkout_test_{os.getpid()}_{self._made}"
+        self._sql(f"CREATE DATABASE {name}")
+        open_books(self._address(name)).dispose()
+        return name
+
+    def _sql(self, statement: str) -> None:
+        if self._server is None:
+            url = sa.make_url(self._postgres_url()).set(drivername="postgresql+psycopg")
+            self._server = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with self._server.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    def _address(self, name: str) -> str:
+        assert self._server is not None
+        return self._server.url.set(database=name).render_as_string(hide_password=False)
+
+
+def _emptied(url: str) -> bool:
+    """Take every row out, past the triggers; False where tables or triggers are not those of the code."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        with engine.begin() as connection:
+            if connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() != HEAD:
+                return False
+            expected = {trigger.name for trigger in triggers.TRIGGERS}
+            if {name.removesuffix("_all") for name in triggers.names(connection)} != expected:
+                return False
+            tables = ", ".join(set(sa.inspect(connection).get_table_names()) - {"alembic_version"})
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'; SET LOCAL session_replication_role = replica")
+            connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY")
+    except sa.exc.DBAPIError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """Where books come from."""
+    found = Databases(tmp_path_factory.mktemp("books"), lambda: request.getfixturevalue("postgres_url"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def new_database(databases: Databases) -> Iterator[Callable[[str], str]]:
+    """Makes empty books of a kind, sqlite or postgresql."""
+    yield databases.make
+    databases.take_back()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
