@@ -1,5 +1,6 @@
 """The command line: one short function per command. Results go to standard output, all else to standard error."""
 
+import importlib
 import io
 import json
 import logging
@@ -197,6 +198,7 @@ def edge(
     """
     import threading
 
+    _need_vision()
     from walkout.app.edge import run_edge
     from walkout.app.edge_config import read_edge_config
     from walkout.app.supervisor import ending_signals
@@ -328,6 +330,7 @@ def vision_overlay(
 
     Pictures are shown as large as they were taken, never larger. What you write is footage of people: keep it so.
     """
+    _need_vision()
     from walkout.app.drawing import Look
     from walkout.app.overlay import overlay
     from walkout.settings import load_settings
@@ -439,6 +442,17 @@ def _speed(text: str) -> float | None:
     if not 0.0 < speed < 1e6:
         raise typer.BadParameter(f"{text!r}: write 'fast' or a number above 0, such as 1", param_hint="--speed")
     return speed
+
+
+def _need_vision() -> None:
+    """Raise ``WalkoutError`` where the base install lacks what cameras need."""
+    for module in ("av", "cv2", "prometheus_client"):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise WalkoutError(
+                f"cameras need {module}, which is not installed: pip install 'walkout[vision]'"
+            ) from None
 
 
 def _say(line: str) -> None:
