@@ -1,6 +1,6 @@
 """Who is who, measured by TrackEval's own code: boxes of one camera, and people on the floor from several cameras.
 
-    python benchmarks/tracking.py [--quick] [--only boxes|floor] [--data FOLDER] [--seed 1] [--json FILE]
+    python benchmarks/tracking.py [--quick] [--only boxes|floor] [--data FOLDER] [--seconds 60] [--seed 1] [--json FILE]
 
 Boxes: MOT17 sequences with detections derived from their ground truth by a stated noise, TUD with its real detections.
 Floors: people walk in a simulated shop of 8 x 6 m before 2 to 12 cameras that are not synchronised. The same
@@ -55,11 +55,11 @@ class Setting:
     runs: int
 
 
-def settings(quick: bool) -> list[Setting]:
-    """Against people count, camera count and frame rate."""
+def settings(quick: bool, seconds: float) -> list[Setting]:
+    """Against people count, camera count and frame rate; about as many visits for each people count."""
     if quick:
         return [Setting(2, 6, 10.0, 20.0, 1), Setting(5, 6, 10.0, 20.0, 1), Setting(5, 3, 10.0, 20.0, 1)]
-    middle = Setting(5, 6, 10.0, 60.0, 3)
+    middle = Setting(5, 6, 10.0, seconds, 3)
     by_people = [replace(middle, people=people, runs=runs) for people, runs in ((2, 6), (5, 3), (10, 2), (20, 1))]
     by_cameras = [replace(middle, cameras=cameras) for cameras in (2, 3, 4, 8, 12)]
     by_rate = [replace(middle, rate_hz=rate_hz) for rate_hz in (5.0, 8.0, 15.0)]
@@ -240,6 +240,7 @@ def main(told: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a minute's worth, to see that it works")
     parser.add_argument("--only", choices=("boxes", "floor"))
     parser.add_argument("--data", type=Path, help="folder with MOT17-val and mot15")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each simulated run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(told)
@@ -254,7 +255,11 @@ def main(told: Sequence[str] | None = None) -> None:
     elif arguments.only != "floor":
         console.print(f"{folder}: no MOTChallenge sequences there; name them with --data")
     if arguments.only != "boxes":
-        result["floors"] = [row for one in settings(arguments.quick) for row in progress(console, one, arguments.seed)]
+        result["floors"] = [
+            row
+            for one in settings(arguments.quick, arguments.seconds)
+            for row in progress(console, one, arguments.seed)
+        ]
         shown(console, "People on the floor (distance, percent)", result["floors"], ("seconds", "runs"))
         console.print(f"simulated: {Seeing()}; seed {arguments.seed}")
     console.print(f"load average at the start {result['load average'][0]:.1f}, at the end {os.getloadavg()[0]:.1f}")

@@ -24,7 +24,7 @@ class BoxSettings:
     """Shares are of the box's height. A person of 1.7 m: one share per second squared is 1.7 m/s^2."""
 
     #: White noise acceleration of the middle and of the sizes, shares^2/s^3: walkers turn and stop, rarely at once.
-    #: These two and ``edge`` are the best of a few on MOT17 and TUD with other seeds than the benchmark's (README there).
+    #: These two and ``edge`` are the best of a few on MOT17 and TUD, with other seeds than the benchmark's.
     acceleration: float = 0.2
     growth: float = 0.02
     #: Edges of boxes are this share of the height off: COCO detectors at IoU 0.8-0.9, with room for the worse ones.
