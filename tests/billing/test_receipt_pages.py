@@ -169,3 +169,10 @@ def test_the_font_has_every_hangul_syllable_and_names_its_licence() -> None:
     assert missing == []
     assert "SIL Open Font License" in font["name"].getDebugName(13)
     assert "SIL OPEN FONT LICENSE" in (fonts / "OFL.txt").read_text().upper()
+
+
+def test_times_are_the_stores_own_unless_told_otherwise() -> None:
+    seoul = replace(receipt(), terms=replace(TERMS, timezone="Asia/Seoul"))
+    assert "2026-01-01 09:00:00 KST" in render_text(seoul)
+    assert "2026-01-01 09:00:00 KST" in shown(render_html(seoul))
+    assert "2026-01-01 00:00:00 UTC" in render_text(replace(seoul, terms=replace(TERMS, timezone="Mars/Olympus")))

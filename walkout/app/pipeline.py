@@ -219,6 +219,7 @@ def event_end_ns(record: Record) -> int:
 
 def fund(client: BillingClient, store: Store, visits: Iterable[Visit]) -> None:
     """Prices into the books, and money into the wallets of a replay's shoppers; repeating it changes nothing."""
+    client.set_store_terms(store.name, store.currency, store.terms)
     client.upsert_prices(store.name, store.currency, store.products.values())
     amount = Money(WALLET_MINOR, store.currency)
     for visit in visits:

@@ -11,7 +11,7 @@ from importlib import resources
 
 from fpdf import FPDF
 
-from walkout.billing.receipts import Columns, Heading, Language, Note, Pair, Row, Rule, moment, rows_of
+from walkout.billing.receipts import Columns, Heading, Language, Note, Pair, Row, Rule, moment, rows_of, zone_of
 from walkout.billing.records import Receipt
 from walkout.domain.clock import NS_PER_S
 
@@ -30,11 +30,11 @@ _NAME_MM, _AMOUNT_MM, _QUANTITY_MM = 26.0, 24.0, 8.0
 _FONT = "NotoSansKR-Receipts.otf"
 
 
-def render_html(receipt: Receipt, zone: tzinfo = UTC, language: Language = Language.BOTH) -> str:
+def render_html(receipt: Receipt, zone: tzinfo | None = None, language: Language = Language.BOTH) -> str:
     """A whole page of HTML. Everything that came from outside is escaped."""
     code = "en" if language is Language.ENGLISH else "ko"
-    body = "\n".join(_tables(rows_of(receipt, zone, language)))
-    title = html.escape(f"{receipt.visit.store} {moment(receipt.visit.closed_ns, zone)}")
+    body = "\n".join(_tables(rows_of(receipt, zone or zone_of(receipt), language)))
+    title = html.escape(f"{receipt.visit.store} {moment(receipt.visit.closed_ns, zone or zone_of(receipt))}")
     return (
         f'<!DOCTYPE html>\n<html lang="{code}"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
@@ -73,9 +73,9 @@ def _html(row: Row) -> str:
             return f"<p>{html.escape(text)}</p>"
 
 
-def render_pdf(receipt: Receipt, zone: tzinfo = UTC, language: Language = Language.BOTH) -> bytes:
+def render_pdf(receipt: Receipt, zone: tzinfo | None = None, language: Language = Language.BOTH) -> bytes:
     """A PDF of one page, as long as the receipt is; the same receipt gives the same bytes."""
-    rows = list(rows_of(receipt, zone, language))
+    rows = list(rows_of(receipt, zone or zone_of(receipt), language))
     font = resources.files("walkout.billing") / "fonts" / _FONT
     height = 0.0
     # The first pass on an endless page finds out how long the second one has to be.

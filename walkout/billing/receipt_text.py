@@ -2,18 +2,20 @@
 
 import unicodedata
 from collections.abc import Iterator
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 
-from walkout.billing.receipts import Columns, Heading, Language, Note, Pair, Row, Rule, rows_of
+from walkout.billing.receipts import Columns, Heading, Language, Note, Pair, Row, Rule, rows_of, zone_of
 from walkout.billing.records import Receipt
 
 _WIDTH = 64
 _NAME, _QUANTITY, _AMOUNT = 18, 5, 14
 
 
-def render_text(receipt: Receipt, zone: tzinfo = UTC, language: Language = Language.BOTH) -> str:
-    """The receipt as lines of text without a final newline; times shown in ``zone``."""
-    return "\n".join(line.rstrip() for row in rows_of(receipt, zone, language) for line in _lines(row))
+def render_text(receipt: Receipt, zone: tzinfo | None = None, language: Language = Language.BOTH) -> str:
+    """The receipt as lines of text without a final newline; times in ``zone``, else the store's own."""
+    return "\n".join(
+        line.rstrip() for row in rows_of(receipt, zone or zone_of(receipt), language) for line in _lines(row)
+    )
 
 
 def _lines(row: Row) -> Iterator[str]:

@@ -11,8 +11,9 @@ What the law wants on it:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from walkout.billing.records import Line, Payment, Receipt, VisitStatus
 from walkout.domain.clock import NS_PER_S
@@ -212,6 +213,14 @@ def _policy(seller: Seller, language: Language) -> Iterator[Row]:
         yield Note(word("refunds", language))
     for text in wanted:
         yield Note(text)
+
+
+def zone_of(receipt: Receipt) -> tzinfo:
+    """The time zone of the store; UTC where its terms name one that this machine does not know."""
+    try:
+        return ZoneInfo(receipt.terms.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 def moment(t_ns: int | None, zone: tzinfo) -> str:

@@ -5,12 +5,14 @@ Names, weights and prices are made up; barcodes are EAN-13 of the range that GS1
 so they cannot meet a real product's.
 """
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from walkout.domain.geometry import Pose
 from walkout.domain.money import Money
+from walkout.domain.selling import Seller, StoreTerms, TaxClass
 from walkout.domain.sensing import PlateId, ShelfId
 from walkout.domain.shopping import Facing, Product
 from walkout.store.catalog import Planogram, Store
@@ -96,6 +98,20 @@ _GONDOLAS = {
 }
 
 
+_TIMEZONE = "Asia/Seoul"
+#: Nobody's: all zeros is the one business number that nobody can have been given.
+_SELLER = Seller(
+    "모의 매장 / Simulated kiosk",
+    "KR",
+    business_number="000-00-00000",
+    representative="-",
+    refund_policy_ko="모의 매장입니다. 실제 결제와 환불은 없습니다.",
+    refund_policy_en="A simulated store: nothing is really paid or refunded.",
+)
+#: What it sells is processed food and drink, taxed in Korea with 10 % inside the price (VAT Act art. 30).
+_TERMS = StoreTerms(_SELLER, (TaxClass("과세", Fraction(1, 10)),), timezone=_TIMEZONE)
+
+
 def ean13(first_twelve: str) -> str:
     """Twelve digits and their check digit: weights 1 and 3 in turn (GS1 General Specifications, 7.9)."""
     total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(first_twelve))
@@ -121,7 +137,8 @@ def kiosk_store() -> Store:
                     product = _product(line)
                     products[product.barcode] = product
                     facings.append(Facing(product.barcode, plates))
-    return Store("Simulated kiosk", "KRW", _layout(), products, Planogram(tuple(facings)))
+    planogram = Planogram(tuple(facings))
+    return Store("Simulated kiosk", "KRW", _layout(), products, planogram, _TIMEZONE, terms=_TERMS)
 
 
 def _product(line: _Line) -> Product:
