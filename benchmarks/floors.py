@@ -289,7 +289,7 @@ class SimulatedCamera:
         if shown[:17].sum() < self._seeing.least_keypoints or missed:
             return None
         corners = np.clip(pixels[visible & ~blocked], low, high)
-        left, top, right, bottom = *corners.min(axis=0), *corners.max(axis=0)
+        (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
         scale = np.sqrt(max(1.0, (right - left) * (bottom - top)))
         error = np.sqrt(0.5) * (fresh + lasting) * np.maximum(1.5, OKS * scale)[:, None]
         # A hidden joint is guessed with a low score, far off.

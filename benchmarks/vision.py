@@ -123,7 +123,8 @@ def opened(backend: str, threads: int, precision: str) -> tuple[Detector, str]:
 def raw(detector: Detector, images: Sequence[Any], seconds: float) -> tuple[float, float]:
     """Pictures a second and median seconds per batch of the net alone."""
     detector.detect(images)
-    spent, begin = [], time.perf_counter()
+    spent: list[float] = []
+    begin = time.perf_counter()
     while not spent or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         detector.detect(images)
