@@ -269,7 +269,7 @@ def _adjust(connection: sa.Connection, request: Request, provider: str, now_ns: 
     )
     rows = [{"adjustment_id": request.request_id, "position": n, **line} for n, line in enumerate(lines)]
     if rows:
-        connection.execute(adjustment_lines.insert().values(rows))
+        connection.execute(adjustment_lines.insert(), rows)
     charge_amount = Money(due, visit.currency) if in_review else amount
     if charge_amount.minor > 0:
         _charge_for(connection, visit, request, charge_amount, provider, now_ns)
@@ -326,7 +326,7 @@ def _refund_for(connection: sa.Connection, request: Request, amount: Money, now_
             rows.append({**row, **values, "reference": ""})
     if open_minor:
         raise IllegalMove(f"{amount} cannot be given back: {open_minor} minor units of it were not taken yet")
-    connection.execute(refunds.insert().values(rows))
+    connection.execute(refunds.insert(), rows)
     tell(connection, "refund", [row["refund_id"] for row in rows], RefundStatus.CREATED, now_ns, request.reason)
 
 

@@ -114,7 +114,7 @@ def _write(connection: sa.Connection, plans: Sequence[_Plan], provider: str, now
         )
     ]
     if reasons:
-        connection.execute(review_reasons.insert().values(reasons))
+        connection.execute(review_reasons.insert(), reasons)
     due = [plan for plan in plans if plan.status is VisitStatus.CLOSING]
     made = {plan.closed.visit_id: _charge(plan, provider) for plan in due}
     create_charges(connection, list(made.values()), "visit closed", now_ns)
@@ -145,7 +145,7 @@ def create_charges(connection: sa.Connection, made: Sequence[Charge], reason: st
         }
         for charge in made
     ]
-    connection.execute(charges.insert().values(rows))
+    connection.execute(charges.insert(), rows)
     tell(connection, "charge", [charge.charge_id for charge in made], ChargeStatus.CREATED, now_ns, reason)
 
 

@@ -195,9 +195,9 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappin
     if not rows:
         return 0
     on_postgres = connection.dialect.name == "postgresql"
-    statement: Any = (postgresql.insert if on_postgres else sqlite.insert)(table).values(list(rows))
+    statement: Any = (postgresql.insert if on_postgres else sqlite.insert)(table).on_conflict_do_nothing()
     # Counted by what comes back: drivers disagree on the row count of an insert that skips rows.
-    return len(connection.execute(statement.on_conflict_do_nothing().returning(sa.literal(1))).all())
+    return len(connection.execute(statement.returning(next(iter(table.primary_key.columns))), list(rows)).all())
 
 
 def claim_books(engine: sa.Engine) -> sa.Connection | None:

@@ -17,7 +17,7 @@ Sale and refund are written by ``settle`` whoever the provider is, so what an ou
 stands on its clearing account; the others are the wallet's own, whose clearing account comes back to zero.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -77,7 +77,7 @@ def post(connection: sa.Connection, transaction_id: str, kind: str, lines: Itera
 
 def post_all(connection: sa.Connection, wanted: Sequence[Transaction]) -> int:
     """``post`` for several at once, one statement per table; how many were new."""
-    known = _postings_of(connection, [one.transaction_id for one in wanted])
+    known = postings_of(connection, [one.transaction_id for one in wanted])
     for one in wanted:
         if one.transaction_id in known and known[one.transaction_id] != _by_account(one):
             raise ConflictError(f"transaction {one.transaction_id} is in the books with other postings")
@@ -96,11 +96,10 @@ def post_all(connection: sa.Connection, wanted: Sequence[Transaction]) -> int:
         for one in new
         for (kind, owner, unit), minor in _by_account(one).items()
     ]
-    connection.execute(postings.insert().values(lines))
-    for kind, owner, currency in keys:
-        if kind == "wallet":
-            moved = sum(-_by_account(one).get((kind, owner, currency), 0) for one in new)
-            _add_to_wallet(connection, owner, Money(moved, currency))
+    connection.execute(postings.insert(), lines)
+    filled = [key for key in keys if key[0] == "wallet"]
+    moved = {key: sum(-_by_account(one).get(key, 0) for one in new) for key in filled}
+    _add_to_wallets(connection, {(owner, currency): moved[kind, owner, currency] for kind, owner, currency in filled})
     connection.execute(transactions.update().where(transactions.c.transaction_id.in_(ids)).values(posted=1))
     return len(new)
 
@@ -128,7 +127,7 @@ def sale_id(charge_id: str) -> str:
 
 def is_posted(connection: sa.Connection, transaction_id: str) -> bool:
     """Whether the books hold that transaction."""
-    return bool(_postings_of(connection, [transaction_id]))
+    return bool(postings_of(connection, [transaction_id]))
 
 
 def balance(connection: sa.Connection, account_id: str, currency: str, *, lock: bool = False) -> Money:
@@ -155,16 +154,34 @@ def top_up(engine: sa.Engine, topup_id: str, account_id: str, amount: Money, at_
         return balance(connection, account_id, amount.currency)
 
 
-def _postings_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[tuple[str, str, str], int]]:
+def lock_balances(connection: sa.Connection, owners: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Balances in minor units by (account, currency), kept as they are until the transaction ends."""
+    wanted = sorted(set(owners))
+    query = sa.select(wallets).where(sa.tuple_(wallets.c.account_id, wallets.c.currency).in_(wanted))
+    rows = connection.execute(query.order_by(wallets.c.account_id, wallets.c.currency).with_for_update())
+    return {(row.account_id, row.currency): row.balance_minor for row in rows}
+
+
+def postings_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[tuple[str, str, str], int]]:
+    """What those transactions hold: id -> (kind, owner, currency) -> minor units; unknown ones are left out."""
     found: dict[str, dict[tuple[str, str, str], int]] = {}
     for row in connection.execute(sa.select(postings).where(postings.c.transaction_id.in_(ids))):
         found.setdefault(row.transaction_id, {})[(row.kind, row.owner, row.currency)] = row.amount_minor
     return found
 
 
-def _add_to_wallet(connection: sa.Connection, account_id: str, amount: Money) -> None:
-    key = {"account_id": account_id, "currency": amount.currency}
-    insert_new(connection, wallets, [{**key, "balance_minor": 0}])
-    mine = sa.and_(wallets.c.account_id == account_id, wallets.c.currency == amount.currency)
-    changed = wallets.c.balance_minor + amount.minor
-    connection.execute(wallets.update().where(mine).values(balance_minor=changed))
+def _add_to_wallets(connection: sa.Connection, moved: Mapping[tuple[str, str], int]) -> None:
+    """Change wallets, (account, currency) -> minor units, in one order, so that nobody waits in a ring."""
+    if not moved:
+        return
+    empty = [{"account_id": owner, "currency": currency, "balance_minor": 0} for owner, currency in sorted(moved)]
+    insert_new(connection, wallets, empty)
+    mine = sa.and_(
+        wallets.c.account_id == sa.bindparam("the_account"), wallets.c.currency == sa.bindparam("the_currency")
+    )
+    changed = wallets.c.balance_minor + sa.bindparam("minor", type_=sa.BigInteger)
+    rows = [
+        {"the_account": owner, "the_currency": currency, "minor": minor}
+        for (owner, currency), minor in sorted(moved.items())
+    ]
+    connection.execute(wallets.update().where(mine).values(balance_minor=changed), rows)

@@ -15,10 +15,10 @@ def write_lines(connection: sa.Connection, lines: Mapping[str, Sequence[Line]]) 
     """Write the lines of visits that are still open, by visit, and why they cost what they cost."""
     rows = [_row(visit_id, line) for visit_id, mine in lines.items() for line in mine]
     if rows:
-        connection.execute(receipt_lines.insert().values(rows))
+        connection.execute(receipt_lines.insert(), rows)
     reasons = [row for visit_id, mine in lines.items() for line in mine for row in _reason_rows(visit_id, line)]
     if reasons:
-        connection.execute(line_reasons.insert().values(reasons))
+        connection.execute(line_reasons.insert(), reasons)
 
 
 def _row(visit_id: str, line: Line) -> dict[str, Any]:

@@ -83,4 +83,4 @@ def _append(
         return
     alike = {"subject": subject, "old_status": str(old), "new_status": str(new), "at_ns": at_ns, "actor": actor}
     rows = [{**alike, "subject_id": one.subject_id, "reason": one.reason} for one in moves]
-    connection.execute(status_events.insert().values(rows))
+    connection.execute(status_events.insert(), rows)

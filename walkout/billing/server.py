@@ -18,7 +18,7 @@ from walkout.billing.database import claim_books, open_books
 from walkout.billing.provider import PROVIDERS, PaymentProvider
 from walkout.billing.security import Certificate
 from walkout.billing.service import MOST_WATCHERS, BillingService
-from walkout.billing.settle import MOST_TOGETHER
+from walkout.billing.together import MOST_TOGETHER
 from walkout.domain.clock import Clock
 from walkout.errors import SettingsError
 

@@ -14,8 +14,9 @@ from walkout.billing.database import reading
 from walkout.billing.provider import PaymentProvider
 from walkout.billing.records import AdjustmentKind, DisputeStatus, VisitStatus, money
 from walkout.billing.report import settlement_report
-from walkout.billing.settle import MOST_TOGETHER, Settler
+from walkout.billing.settle import Settler
 from walkout.billing.terms import terms_from_json
+from walkout.billing.together import MOST_TOGETHER
 from walkout.billing.visits import append_events, basket_of, get_receipt, get_visit, list_visits, open_visit
 from walkout.billing.wire import LONGEST_REASON, text, visit_message
 from walkout.domain.clock import Clock

@@ -26,7 +26,7 @@ from walkout.billing.moves import Move, move
 from walkout.billing.provider import PaymentProvider
 from walkout.billing.records import BilledVisit, Charge, ChargeStatus, RefundStatus, VisitStatus
 from walkout.billing.schema import charges, refunds
-from walkout.billing.together import Together
+from walkout.billing.together import MOST_TOGETHER, Together
 from walkout.billing.visits import add_reasons, charge_of_row, charges_query, get_visit
 from walkout.domain.clock import NS_PER_S, Clock
 from walkout.domain.shopping import VisitClosed
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 #: Visits that settle at once without waiting for each other; many times the threads of the service, so that two
 #: visits rarely share one.
 _LOCKS = 1024
-#: Visits that share a transaction at most. Beyond the number of clients (32 in the benchmark) it changes nothing.
-MOST_TOGETHER = 64
 #: Pauses before a provider that did not answer is asked again by the sweep: doubling from the first to the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 900.0
 

@@ -72,7 +72,7 @@ def append_events(engine: sa.Engine, events: Sequence[BasketEvent]) -> int:
         for event in fresh:
             _require_open(found.get(event.visit_id), event)
         if fresh:
-            connection.execute(basket_events.insert().values([_row(event) for event in fresh]))
+            connection.execute(basket_events.insert(), [_row(event) for event in fresh])
     return len(fresh)
 
 

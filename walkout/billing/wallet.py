@@ -3,7 +3,7 @@
 Each step is one transaction of the ledger named after the charge, so asking twice finds the first answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -12,6 +12,7 @@ from walkout.billing.database import reading, writing
 from walkout.billing.ledger import Account
 from walkout.billing.records import Charge, ProviderEvent
 from walkout.billing.schema import postings, transactions
+from walkout.billing.together import MOST_TOGETHER, Together
 from walkout.domain.clock import Clock
 from walkout.domain.money import Money
 from walkout.errors import BadRequest, IllegalMove, PaymentDeclined
@@ -22,21 +23,57 @@ class WalletProvider:
 
     name = ledger.PREPAID
 
-    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock, together: int = MOST_TOGETHER) -> None:
         self._engine = engine
         self._clock = clock
+        self._holds: Together[Charge, str] = Together(self._hold_all, together)
+        self._takes: Together[Charge, str] = Together(self._take_all, together)
 
     def authorize(self, charge: Charge) -> str:
         """Put the amount on hold; raises ``PaymentDeclined`` where the wallet holds less."""
-        key = _key(charge, "hold")
+        return self._holds.ask(charge)
+
+    def _hold_all(self, charges: Sequence[Charge]) -> Sequence[str | Exception]:
+        """Holds of several charges in one transaction; what is wrong with one is its own answer."""
+        answers: list[str | Exception] = []
+        new: list[ledger.Transaction] = []
         with writing(self._engine) as connection:
-            balance = ledger.balance(connection, charge.account_id, charge.amount.currency, lock=True)
-            if ledger.is_posted(connection, key):
-                return key
-            if balance < charge.amount:
-                raise PaymentDeclined(f"the wallet holds {balance}, the total is {charge.amount}")
-            self._post(connection, charge, "hold", _hold(charge), _wallet(charge), charge.amount)
-        return key
+            left = ledger.lock_balances(connection, [_owner(charge) for charge in charges])
+            known = ledger.postings_of(connection, [_key(charge, "hold") for charge in charges])
+            for charge in charges:
+                key, balance = _key(charge, "hold"), left.get(_owner(charge), 0)
+                if key in known:
+                    answers.append(key)
+                elif balance < charge.amount.minor:
+                    there = Money(balance, charge.amount.currency)
+                    answers.append(PaymentDeclined(f"the wallet holds {there}, the total is {charge.amount}"))
+                else:
+                    left[_owner(charge)] = balance - charge.amount.minor
+                    new.append(self._step(charge, "hold", _hold(charge), _wallet(charge)))
+                    answers.append(key)
+            ledger.post_all(connection, new)
+        return answers
+
+    def _take_all(self, charges: Sequence[Charge]) -> Sequence[str | Exception]:
+        """Take what the holds are for, in one transaction; a hold that was adjusted is left to its own call."""
+        with writing(self._engine) as connection:
+            ledger.lock_balances(connection, [_owner(charge) for charge in charges])
+            steps = ("hold", "hold/1", "release", "take")
+            known = ledger.postings_of(connection, [_key(charge, step) for charge in charges for step in steps])
+            plain = [
+                charge
+                for charge in charges
+                if [step for step in steps if _key(charge, step) in known] == ["hold"]
+                and known[_key(charge, "hold")].get(("wallet", *_owner(charge))) == charge.amount.minor
+            ]
+            clearing = Account("clearing", self.name)
+            ledger.post_all(connection, [self._step(charge, "take", clearing, _hold(charge)) for charge in plain])
+        done = {charge.charge_id for charge in plain}
+        return [_key(charge, "hold") if charge.charge_id in done else self._take(charge) for charge in charges]
+
+    def _step(self, charge: Charge, step: str, to: Account, source: Account) -> ledger.Transaction:
+        moved = ledger.transfer(debit=source, credit=to, amount=charge.amount)
+        return ledger.Transaction(_key(charge, step), step, moved, self._clock.now_ns())
 
     def adjust(self, charge: Charge, amount: Money) -> str:
         """Let the hold cover ``amount``; raises ``PaymentDeclined`` where the wallet holds too little for it."""
@@ -56,6 +93,16 @@ class WalletProvider:
 
     def capture(self, charge: Charge) -> str:
         """Take ``charge.amount`` and give the rest of the hold back; raises ``IllegalMove`` without a hold."""
+        return self._takes.ask(charge)
+
+    def _take(self, charge: Charge) -> str | Exception:
+        """Take one whose hold is gone, done, or not the whole story."""
+        try:
+            return self._take_one(charge)
+        except (IllegalMove, PaymentDeclined) as error:
+            return error
+
+    def _take_one(self, charge: Charge) -> str:
         with writing(self._engine) as connection:
             self._require_hold(connection, charge, but_not=("release",))
             if not ledger.is_posted(connection, _key(charge, "take")):
@@ -144,6 +191,10 @@ def _hold(charge: Charge) -> Account:
 
 def _wallet(charge: Charge) -> Account:
     return Account("wallet", charge.account_id)
+
+
+def _owner(charge: Charge) -> tuple[str, str]:
+    return charge.account_id, charge.amount.currency
 
 
 def _key(charge: Charge, step: str) -> str:
