@@ -1,6 +1,9 @@
 """Stripe over HTTP: every failure on the way ends in one hold, one capture, one refund, or a clear no."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -8,11 +11,16 @@ import sqlalchemy as sa
 
 from tests.billing.psp import DECLINES, KEY, NO_INCREMENT, SECRET, Psp, running_psp
 from walkout.billing.accounts import PaymentMethod, save_method
+from walkout.billing.audit import check_books
+from walkout.billing.catalog import upsert_prices
 from walkout.billing.provider import PROVIDERS
-from walkout.billing.records import Charge, ChargeStatus, EventKind
+from walkout.billing.records import Charge, ChargeStatus, EventKind, PricedProduct, VisitStatus
+from walkout.billing.settle import Settler
 from walkout.billing.stripe_provider import StripeAccess, StripeProvider
+from walkout.billing.visits import append_events, get_visit, open_visit
 from walkout.domain.clock import ManualClock
 from walkout.domain.money import Money
+from walkout.domain.shopping import BasketEvent, BasketEventKind, VisitClosed
 from walkout.errors import (
     BadRequest,
     BillingUnavailable,
@@ -253,6 +261,11 @@ def test_a_processor_that_answers_too_late_is_asked_again_and_holds_once(books: 
     assert (failed, psp.held_minor()) == (1, 400)
 
 
+def test_who_does_not_use_stripe_needs_no_library_of_theirs() -> None:
+    code = "import sys, walkout.billing.provider; sys.exit('stripe' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_missing_secrets_are_named(books: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WALKOUT_STRIPE_API_KEY", raising=False)
     with pytest.raises(SettingsError, match="WALKOUT_STRIPE_API_KEY"):
@@ -311,3 +324,26 @@ def test_a_signed_webhook_that_is_no_event_is_refused(stripe: StripeProvider, ps
     for event in ({}, {"id": "e", "type": "x"}, {"id": "e", "type": "x", "created": 1, "data": {"object": []}}):
         with pytest.raises(BadRequest, match="no event"):
             parse(stripe, psp.signed(event))
+
+
+@pytest.mark.parametrize("fault", ["lost", "late", "500", "500_after", "429", "409", "garbage", "lie"])
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_visit_is_charged_once_whatever_goes_wrong_on_the_way(
+    books: sa.Engine, psp: Psp, stripe: StripeProvider, fault: str, step: int
+) -> None:
+    upsert_prices(books, "shop", "USD", [PricedProduct("1", "water", Money(400, "USD"))])
+    open_visit(books, "v", "shop", "ann", "USD", 1, 1)
+    append_events(books, [BasketEvent("e1", "v", 1, BasketEventKind.PICK, "1", 1, 0.9, "w1")])
+    psp.faults += ["ok"] * step + [fault]
+    settler = Settler(books, stripe, CLOCK)
+    with suppress(BillingUnavailable):
+        settler.close(VisitClosed("v", 99, 1, 0.98))
+    for _ in range(3):
+        settler.sweep(all_at_once=True)
+    report = check_books(books)
+    assert report.problems == ()
+    if (fault, step) == ("lie", 1):  # it took 3.99 and says so: nothing is booked, a person must look
+        assert (get_visit(books, "v").status, report.captured) == (VisitStatus.CLOSING, {})
+        return
+    assert get_visit(books, "v").status is VisitStatus.CAPTURED
+    assert (psp.captured_minor(), psp.held_minor(), report.captured) == (400, 0, {"USD": 400})

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from walkout.billing.fake_provider import FakeProvider
 from walkout.billing.records import Charge, ProviderEvent
 from walkout.billing.split_provider import SplitProvider
-from walkout.billing.stripe_provider import StripeProvider, stripe_from_environment
 from walkout.billing.wallet import WalletProvider
 from walkout.domain.clock import Clock
 from walkout.domain.money import Money
+from walkout.errors import SettingsError
 
 
 class PaymentProvider(Protocol):
@@ -59,14 +59,23 @@ class PaymentProvider(Protocol):
         ...
 
 
+def _stripe(engine: sa.Engine, clock: Clock) -> PaymentProvider:
+    # Kept out of the module's head: the package is an extra, and nobody else should wait for its import.
+    try:
+        from walkout.billing.stripe_provider import stripe_from_environment
+    except ImportError as error:
+        raise SettingsError("provider stripe: its library is not installed; pip install 'walkout[stripe]'") from error
+    return stripe_from_environment(engine, clock)
+
+
 def _split(engine: sa.Engine, clock: Clock) -> PaymentProvider:
-    return SplitProvider(engine, clock, stripe_from_environment(engine, clock))
+    return SplitProvider(engine, clock, _stripe(engine, clock))
 
 
 #: Every provider by the name that the settings use.
 PROVIDERS: Mapping[str, Callable[[sa.Engine, Clock], PaymentProvider]] = {
     WalletProvider.name: WalletProvider,
     FakeProvider.name: lambda _engine, clock: FakeProvider(clock=clock),
-    StripeProvider.name: stripe_from_environment,
+    "stripe": _stripe,
     SplitProvider.name: _split,
 }
