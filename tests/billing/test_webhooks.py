@@ -16,6 +16,7 @@ from walkout.billing.fake_provider import FakeProvider
 from walkout.billing.provider import PaymentProvider
 from walkout.billing.records import PricedProduct, VisitStatus
 from walkout.billing.schema import metadata
+from walkout.billing.server import run
 from walkout.billing.settle import Settler
 from walkout.billing.stripe_provider import StripeAccess, StripeProvider
 from walkout.billing.visits import append_events, get_visit, open_visit
@@ -24,7 +25,7 @@ from walkout.billing.webhooks import Webhooks, serving_webhooks
 from walkout.domain.clock import ManualClock
 from walkout.domain.money import Money
 from walkout.domain.shopping import BasketEvent, BasketEventKind, VisitClosed
-from walkout.errors import BadRequest, BillingUnavailable
+from walkout.errors import BadRequest, BillingUnavailable, SettingsError
 
 CLOCK = ManualClock(1_800_000_000 * 10**9)
 CLOSED = VisitClosed("v", 99, 1, 0.98)
@@ -236,3 +237,37 @@ def test_an_open_dispute_stands_apart_from_what_the_processor_owes(webhooks: Web
 def test_the_wallet_takes_no_webhooks(shop: sa.Engine) -> None:
     with pytest.raises(BadRequest):
         taker(shop, WalletProvider(shop, CLOCK)).receive({}, b"")
+
+
+def test_a_running_service_takes_webhooks_beside_calls(shop: sa.Engine, psp: Psp) -> None:
+    provider = StripeProvider(shop, CLOCK, StripeAccess(KEY, SECRET, psp.url))
+    with serving_webhooks({}, 0) as port:
+        pass  # free again now
+    stop = threading.Event()
+    service = threading.Thread(
+        target=run, args=(shop, provider, "127.0.0.1:0", CLOCK, stop), kwargs={"webhook_port": port}
+    )
+    service.start()
+    try:
+        psp.tell("payment_intent.succeeded", {"id": "pi_other"})
+        webhook = psp.signed(psp.events[-1])
+        for _ in range(200):
+            try:
+                assert send(port, webhook) == 200
+                break
+            except ConnectionRefusedError:
+                threading.Event().wait(0.05)
+        else:
+            raise AssertionError("nobody listens")
+    finally:
+        stop.set()
+        service.join()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with (
+        serving_webhooks({}, 0) as port,
+        pytest.raises(SettingsError, match=f"webhook port {port}"),
+        serving_webhooks({}, port),
+    ):
+        pass

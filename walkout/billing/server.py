@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import grpc
 import sqlalchemy as sa
@@ -18,7 +19,9 @@ from walkout.billing.database import claim_books, open_books
 from walkout.billing.provider import PROVIDERS, PaymentProvider
 from walkout.billing.security import Certificate
 from walkout.billing.service import MOST_WATCHERS, BillingService
+from walkout.billing.settle import Settler
 from walkout.billing.together import MOST_TOGETHER
+from walkout.billing.webhooks import Webhooks, serving_webhooks
 from walkout.domain.clock import Clock
 from walkout.errors import SettingsError
 
@@ -44,6 +47,11 @@ class RunningServer:
         self._checks = checks
         self._sweeper = threading.Thread(target=self._sweep, name="sweep", daemon=True)
         self._sweeper.start()
+
+    @property
+    def settler(self) -> Settler:
+        """What settles; webhooks drive charges on through the same one."""
+        return self._service.settler
 
     def stop(self, grace_s: float | None = _GRACE_S) -> threading.Event:
         """Say so to health checks, refuse new calls, let those in flight end; set when they have."""
@@ -123,15 +131,17 @@ def serve(
     clock: Clock,
     provider: str = "wallet",
     stop: threading.Event | None = None,
+    webhook_port: int | None = None,
 ) -> None:
     """Serve billing until ``stop`` is set; without one, until SIGTERM or SIGINT (main thread only).
 
-    Raises ``SettingsError`` for an address, database or provider name that cannot be used.
+    With ``webhook_port`` the provider's webhooks are taken there, on this machine only (``webhooks``). Raises
+    ``SettingsError`` for an address, database or provider name that cannot be used.
     """
     if provider not in PROVIDERS:
         raise SettingsError(f"provider: no {provider!r}; choose one of {', '.join(PROVIDERS)}")
     engine = open_books(database_url)
-    run(engine, PROVIDERS[provider](engine, clock), address, clock, stop)
+    run(engine, PROVIDERS[provider](engine, clock), address, clock, stop, webhook_port=webhook_port)
 
 
 def run(
@@ -141,12 +151,17 @@ def run(
     clock: Clock,
     stop: threading.Event | None = None,
     together: int = MOST_TOGETHER,
+    webhook_port: int | None = None,
 ) -> None:
     """``serve`` over books and a provider that are already there."""
     wait = _until_signal() if stop is None else stop.wait
     claim = claim_books(engine)
     running, _ = start_server(engine, provider, clock, address, together=together)
-    wait()
+    with ExitStack() as beside:
+        if webhook_port is not None:
+            takes = Webhooks(engine, provider, running.settler, clock).receive
+            beside.enter_context(serving_webhooks({provider.name: takes}, webhook_port))
+        wait()
     running.stop()
     if claim is not None:
         claim.close()

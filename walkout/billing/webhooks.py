@@ -30,7 +30,7 @@ from walkout.billing.schema import charges, disputes, webhooks
 from walkout.billing.settle import Settler
 from walkout.domain.clock import Clock
 from walkout.domain.ids import derived_id
-from walkout.errors import BadRequest, BillingError, BillingUnavailable
+from walkout.errors import BadRequest, BillingError, BillingUnavailable, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -147,9 +147,13 @@ def serving_webhooks(webhooks_of: Mapping[str, Callable[[Mapping[str, str], byte
     """Take POSTs to ``/webhooks/<provider>`` on this machine's ``port`` (0: any free one); the port it got.
 
     200: taken, 400: not signed, 404: no such provider, 413: too large, 503: not yet, send again. A proxy that speaks
-    TLS stands in front of it; signatures, not the network, say who speaks.
+    TLS stands in front of it; signatures, not the network, say who speaks. Raises ``SettingsError`` for a port that
+    is taken.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(webhooks_of))
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), _handler(webhooks_of))
+    except OSError as error:
+        raise SettingsError(f"webhook port {port} cannot be bound ({error.strerror}); choose another one") from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="webhooks", daemon=True)
     thread.start()
