@@ -153,29 +153,55 @@ def _require_product(connection: sa.Connection, store: str, barcode: str) -> str
     return str(currency)
 
 
-def products_of(connection: sa.Connection, store: str, codes: Iterable[str], at_ns: int) -> dict[str, PricedProduct]:
-    """What billing knows of these products in ``store`` at ``at_ns``, by the code asked for; unknown ones are left out.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a store sells of some codes, at any time: read once, asked for many visits."""
 
-    A code that stands for another product brings that product's name and price under the code that was seen.
-    """
-    wanted = list(codes)
+    meant: Mapping[str, str]
+    known: Mapping[str, Any]
+    periods: Mapping[str, Sequence[Any]]
+
+    def products(self, codes: Iterable[str], at_ns: int) -> dict[str, PricedProduct]:
+        """The products at ``at_ns``, by the code asked for; unknown ones are left out.
+
+        A code that stands for another product brings that product's name and price under the code that was seen.
+        """
+        found = {}
+        for code in codes:
+            row = self.known.get(self.meant.get(code, code))
+            if row is not None:
+                found[code] = _product(code, row, self._minor(row, at_ns))
+        return found
+
+    def _minor(self, row: Any, at_ns: int) -> int | None:
+        for period in self.periods.get(row.barcode, ()):
+            if period.valid_from_ns <= at_ns and (period.valid_to_ns is None or at_ns < period.valid_to_ns):
+                return int(period.price_minor)
+        return None if row.price_minor is None else int(row.price_minor)
+
+
+def offer_of(connection: sa.Connection, store: str, codes: Iterable[str]) -> Offer:
+    """What billing knows of these codes in ``store``."""
+    wanted = sorted(set(codes))
     alias = sa.select(barcodes.c.code, barcodes.c.barcode).where(barcodes.c.store == store, barcodes.c.code.in_(wanted))
     meant = {row.code: row.barcode for row in connection.execute(alias)}
     ids = sorted({meant.get(code, code) for code in wanted})
-    holds = sa.and_(
-        price_periods.c.store == prices.c.store,
-        price_periods.c.barcode == prices.c.barcode,
-        price_periods.c.valid_from_ns <= at_ns,
-        sa.or_(price_periods.c.valid_to_ns.is_(None), price_periods.c.valid_to_ns > at_ns),
-    )
-    query = sa.select(prices, price_periods.c.price_minor.label("period_minor")).outerjoin(price_periods, holds)
-    rows = connection.execute(query.where(prices.c.store == store, prices.c.barcode.in_(ids)))
+    rows = connection.execute(sa.select(prices).where(prices.c.store == store, prices.c.barcode.in_(ids)))
     known = {row.barcode: row for row in rows}
-    return {code: _product(code, known[meant.get(code, code)]) for code in wanted if meant.get(code, code) in known}
+    dated = sa.select(price_periods).where(price_periods.c.store == store, price_periods.c.barcode.in_(ids))
+    periods: dict[str, list[Any]] = {}
+    for row in connection.execute(dated):
+        periods.setdefault(row.barcode, []).append(row)
+    return Offer(meant, known, periods)
 
 
-def _product(code: str, row: Any) -> PricedProduct:
-    minor = row.price_minor if row.period_minor is None else row.period_minor
+def products_of(connection: sa.Connection, store: str, codes: Iterable[str], at_ns: int) -> dict[str, PricedProduct]:
+    """What billing knows of these products in ``store`` at ``at_ns``, see ``Offer.products``."""
+    wanted = list(codes)
+    return offer_of(connection, store, wanted).products(wanted, at_ns)
+
+
+def _product(code: str, row: Any, minor: int | None) -> PricedProduct:
     member = None if row.member_price_minor is None else Money(row.member_price_minor, row.currency)
     price = None if minor is None else Money(minor, row.currency)
     return PricedProduct(code, row.name, price, member, row.tax_class, row.per_kg, row.tare_g)

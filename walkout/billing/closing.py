@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from walkout.billing.accounts import account_terms, redeem
-from walkout.billing.catalog import products_of, terms_of
+from walkout.billing.catalog import Offer, offer_of, terms_of
 from walkout.billing.lines import write_lines
 from walkout.billing.moves import Move, move, tell
 from walkout.billing.pricing import PricedBasket, price_basket
@@ -18,6 +18,7 @@ from walkout.billing.schema import charges, review_reasons
 from walkout.billing.visits import SAME_PROBABILITY, charge_of, events_of, lock_visits, read_visit, reasons_of
 from walkout.domain.ids import derived_id
 from walkout.domain.money import Money
+from walkout.domain.selling import StoreTerms
 from walkout.domain.shopping import BasketEvent, VisitClosed, fold_basket
 from walkout.errors import ConflictError, EventsMissing, NotFoundError
 
@@ -53,6 +54,7 @@ def close_visits(
     rows = {row.visit_id: row for row in lock_visits(connection, {closed.visit_id for closed in closes})}
     opened = [row.visit_id for row in rows.values() if row.status == VisitStatus.OPEN]
     events = events_of(connection, opened)
+    offers = _offers(connection, [row for row in rows.values() if row.status == VisitStatus.OPEN], events)
     accounts = account_terms(connection, {(row.account_id, row.currency) for row in rows.values()})
     answers: dict[int, Closed | Exception] = {}
     plans: dict[str, _Plan] = {}
@@ -70,7 +72,7 @@ def close_visits(
             )
         else:
             account = accounts[row.account_id, row.currency]
-            plans[closed.visit_id] = plan = _plan(connection, row, closed, mine, account)
+            plans[closed.visit_id] = plan = _plan(offers[row.store], row, closed, mine, account)
             # The next visit of this account in the same transaction cannot use them again.
             unused = tuple(coupon for coupon in account.coupons if coupon.coupon_id not in plan.priced.coupons)
             accounts[row.account_id, row.currency] = replace(account, coupons=unused)
@@ -83,13 +85,29 @@ def close_visits(
     return [answers[index] for index in range(len(closes))]
 
 
+def _offers(
+    connection: sa.Connection, rows: Sequence[Any], events: Mapping[str, Sequence[BasketEvent]]
+) -> dict[str, tuple[Offer, StoreTerms]]:
+    """What each store sells and on what terms, read once for all its visits."""
+    codes: dict[str, set[str]] = {row.store: set() for row in rows}
+    for row in rows:
+        codes[row.store].update(event.barcode for event in events.get(row.visit_id, ()))
+    return {
+        store: (offer_of(connection, store, wanted), terms_of(connection, store)) for store, wanted in codes.items()
+    }
+
+
 def _plan(
-    connection: sa.Connection, row: Any, closed: VisitClosed, events: Sequence[BasketEvent], account: AccountTerms
+    offered: tuple[Offer, StoreTerms],
+    row: Any,
+    closed: VisitClosed,
+    events: Sequence[BasketEvent],
+    account: AccountTerms,
 ) -> _Plan:
+    offer, terms = offered
     basket = fold_basket(closed.visit_id, events)
-    barcodes = [barcode for barcode, _ in basket.lines]
-    products = products_of(connection, row.store, barcodes, closed.t_ns) if barcodes else {}
-    priced = price_basket(basket, products, row.currency, terms_of(connection, row.store), account, closed.t_ns)
+    products = offer.products([barcode for barcode, _ in basket.lines], closed.t_ns)
+    priced = price_basket(basket, products, row.currency, terms, account, closed.t_ns)
     doubts = list(priced.doubts)
     if len(events) > closed.basket_events:
         doubts.append(f"{len(events)} basket events arrived, {closed.basket_events} were announced")
