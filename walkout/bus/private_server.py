@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 #: sockaddr_un holds 108 bytes with the closing zero (man 7 unix).
 _SOCKET_PATH_BYTES = 107
 #: Loading an append-only file of 300 MB takes about 3 s; a minute is a server that will not come.
-_START_S = 30.0
+_START_S = 60.0
 #: After its owner was killed, a server is gone within milliseconds; a busy machine gets some more.
 _RELEASE_S = 5.0
 _STOP_S = 10.0
