@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from walkout.bus.codec import encode
 from walkout.bus import frames
+from walkout.bus.codec import encode
 from walkout.bus.recording import RecordingMeta, RecordingWriter, Sensed, read_recording
 from walkout.bus.topics import Record
 from walkout.domain.sensing import Body, BodyFrame, Gap, GateEvent, GateEventKind, LoadCellBatch, PlateId, Watermark
