@@ -12,11 +12,11 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from walkout.domain.clock import NS_PER_S
 from walkout.domain.sensing import Detection
 from walkout.store.layout import ZoneKind
+from walkout.vision import association
 from walkout.vision.floor import HEAD_M, HEAD_SIGMA_M, Coverage, Floor, Lifted, Lines, place_of, solve
 
 Floats = NDArray[np.float64]
@@ -151,9 +151,9 @@ def _stepped(
     stay = float(np.exp(-dt * settings.nod_m**2 / HEAD_SIGMA_M**2))
     move[4, 4] = stay
     noise[4, 4] = (1.0 - stay**2) * HEAD_SIGMA_M**2
-    moved = move @ mean
+    moved, wider = association.predicted(mean, covariance, move, noise)
     moved[4] += (1.0 - stay) * HEAD_M
-    return moved, move @ covariance @ move.T + noise
+    return moved, wider
 
 
 def updated(track: Track, lifted: Lifted, looks: float) -> Track:
@@ -164,15 +164,8 @@ def updated(track: Track, lifted: Lifted, looks: float) -> Track:
     rows = np.zeros((len(lines.values), 5))
     rows[:, picked] = lines.rows
     noise = np.diag(lines.sigmas**2 * looks)
-    spread = rows @ covariance @ rows.T + noise
-    gain = np.linalg.solve(spread, rows @ covariance).T
-    kept = np.eye(5) - gain @ rows
-    return replace(
-        track,
-        mean=mean + gain @ (lines.values - rows @ mean),
-        covariance=kept @ covariance @ kept.T + gain @ noise @ gain.T,
-        seen=(*track.seen, lifted),
-    )
+    mean, covariance = association.updated(mean, covariance, rows, lines.values, noise)
+    return replace(track, mean=mean, covariance=covariance, seen=(*track.seen, lifted))
 
 
 def step(
@@ -253,8 +246,7 @@ def _assignments(cost: Floats, world: World, settings: TrackerSettings) -> list[
     """The best way to pair rows with columns, and each one in which two people in contact change places."""
     if not cost.size:
         return [[]]
-    bounded = np.where(np.isfinite(cost), cost, _UNMATCHED * 100.0)
-    best = [(int(r), int(c)) for r, c in zip(*linear_sum_assignment(bounded), strict=True) if np.isfinite(cost[r, c])]
+    best = association.gated_pairs(cost, _UNMATCHED * 100.0)
     out = [best]
     column_of = dict(best)
     for first in range(len(world.tracks)):
