@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.odd_values import with_odd_values
 from walkout.app.nanostore import import_nanostore, nanostore_records
 from walkout.bus.recording import RecordingMeta, RecordingWriter, read_recording
 from walkout.bus.topics import event_time_ns
@@ -431,42 +432,6 @@ def test_any_damage_leaves_a_stream_in_order(tmp_path: Path) -> None:
         for source in ("gondola-1", "gondola-2"):
             times = [batch.t0_ns for batch in batches if batch.source == source]
             assert all(after > before for before, after in pairwise(times))
-
-
-ODD_VALUES = [
-    "null",
-    "true",
-    "-1",
-    "0",
-    "1.5",
-    "1e400",
-    "NaN",
-    '""',
-    '"x"',
-    '"\\ud800"',
-    "[]",
-    "{}",
-    "[[]]",
-    '[{"id": 1}]',
-    "1" * 5000,
-]
-
-
-def with_odd_values(document: Any) -> list[str]:
-    """The document once for each of its fields and each odd value in that field's place."""
-    texts = []
-
-    def visit(node: Any) -> None:
-        for key in list(node) if isinstance(node, dict) else range(len(node)):
-            kept, node[key] = node[key], "@@"
-            whole = json.dumps(document)
-            texts.extend(whole.replace('"@@"', value) for value in ODD_VALUES)
-            node[key] = kept
-            if isinstance(kept, dict | list):
-                visit(kept)
-
-    visit(document)
-    return texts
 
 
 def test_no_value_in_any_field_stops_the_reading(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.odd_values import with_odd_values
 from walkout.domain.money import Money
 from walkout.domain.sensing import PlateId, ShelfId
 from walkout.domain.shopping import Facing, Product
@@ -244,42 +245,6 @@ def test_floor_door_and_cameras_come_along(root: Path) -> None:
     np.testing.assert_allclose(camera.pose.translation, [0.254, 0.508, 2.54])
     np.testing.assert_allclose(camera.pose.apply(np.array([0.0, 0.0, 1.0])), [0.254, 1.508, 2.54])
     assert [(one.kind, one.subject) for one in anomalies] == [("camera_unusable", "2")]
-
-
-ODD_VALUES = [
-    "null",
-    "true",
-    "-1",
-    "0",
-    "1.5",
-    "1e400",
-    "NaN",
-    '""',
-    '"x"',
-    '"\\ud800"',
-    "[]",
-    "{}",
-    "[[]]",
-    '[{"id": 1}]',
-    "1" * 5000,
-]
-
-
-def with_odd_values(document: Any) -> list[str]:
-    """The document once for each of its fields and each odd value in that field's place."""
-    texts = []
-
-    def visit(node: Any) -> None:
-        for key in list(node) if isinstance(node, dict) else range(len(node)):
-            kept, node[key] = node[key], "@@"
-            whole = json.dumps(document)
-            texts.extend(whole.replace('"@@"', value) for value in ODD_VALUES)
-            node[key] = kept
-            if isinstance(kept, dict | list):
-                visit(kept)
-
-    visit(document)
-    return texts
 
 
 def test_no_value_in_any_field_of_catalog_or_planogram_stops_the_reading(root: Path, tmp_path: Path) -> None:

@@ -120,26 +120,17 @@ class FusionStep:
     def __init__(self, store: Store) -> None:
         self._engine = Engine(store)
         self.mark_ns = -(2**63)
-        self._inside: set[str] = set()
-        self._since_ns: int | None = None
 
     def take(self, record: Record) -> None:
         """Add a record; nothing is worked off before ``advance``."""
         if isinstance(record, Watermark) and record.source == "edge":
             self.mark_ns = max(self.mark_ns, record.t_ns)
-        if isinstance(record, GateEvent) and record.kind is GateEventKind.ENTERED:
-            self._inside.add(record.visit_id)
-            self._since_ns = record.t_ns if self._since_ns is None else min(self._since_ns, record.t_ns)
         if isinstance(record, BodyFrame | WeightEvent | GateEvent | Gap):
             self._engine.add(record)
 
     def advance(self) -> list[FusionOutput]:
         """Work off what the watermarks taken so far allow. All that was promised must have been taken."""
-        out = self._engine.advance(self.mark_ns)
-        self._inside -= {record.visit_id for record in out if isinstance(record, VisitClosed)}
-        if not self._inside:
-            self._since_ns = None
-        return out
+        return self._engine.advance(self.mark_ns)
 
     def horizon_ns(self) -> int:
         """Records from before this time are needed by nobody, not even by a successor after a crash.
@@ -147,8 +138,7 @@ class FusionStep:
         Visits that overlap explain each other's weight events, so a stretch is released only when the store was
         empty: a successor must read all visits of the stretch again, not just those still open.
         """
-        horizon_ns = self._engine.horizon_ns()
-        return horizon_ns if self._since_ns is None else min(horizon_ns, self._since_ns)
+        return self._engine.horizon_ns()
 
 
 class SettlingStep:
